@@ -1,0 +1,31 @@
+/*
+ * engine_rocksdb_options.h: how RocksDB is set up, and what its errors mean. Only for engine_rocksdb.c and its options.
+ *
+ * Thread-safety: one thread at a time while setting up; immutable afterwards, except for the caches, which RocksDB locks.
+ */
+#ifndef STEMMA_ENGINE_ROCKSDB_OPTIONS_H
+#define STEMMA_ENGINE_ROCKSDB_OPTIONS_H
+
+#include "engine.h"
+
+#include <rocksdb/c.h>
+
+enum { STM_FAMILIES = STM_SPACES + 1 }; /* RocksDB's family "default", always there and always empty, comes last */
+
+struct stm_rocks_options {
+    rocksdb_options_t *families[STM_FAMILIES]; /* the first also says what the database as a whole does */
+    rocksdb_cache_t *cache, *chunk_cache;
+    rocksdb_readoptions_t *read;
+    rocksdb_writeoptions_t *write, *write_sync;
+    rocksdb_ingestexternalfileoptions_t *ingest;
+    rocksdb_envoptions_t *env;
+};
+
+/* All members are made; RocksDB keeps what it needs of them for itself, but the caches count as used until release. */
+void stm_rocks_options_init(struct stm_rocks_options *o, const struct stm_engine_rocksdb_options *opt);
+void stm_rocks_options_release(struct stm_rocks_options *o);
+
+/* Takes the sentence that RocksDB left in its errptr: 0 for NULL, else the error. -ENOENT only for a database that is not there. */
+int stm_rocks_error(char *sentence);
+
+#endif
