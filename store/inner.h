@@ -1,0 +1,64 @@
+/*
+ * inner.h: what the files of meaning (object, tree, version, content) share among themselves. Not for anyone else.
+ * Thread-safety: as their public headers.
+ */
+#ifndef STEMMA_INNER_H
+#define STEMMA_INNER_H
+
+#include "key.h"
+#include "record.h"
+#include "state.h"
+#include "stemma/tree.h"
+#include "stemma/version.h"
+#include "txn.h"
+
+/* object.c. A symlink's target: given, or (data NULL) kept as it is stored. */
+STM_MUST_CHECK int stm_object_put(struct stm_txn *t, const struct stm_object *o, struct stm_slice target);
+/* Advances ctime (and mtime when asked) to now, strictly. */
+void stm_object_touch(const struct stm_txn *t, struct stm_object *o, bool mtime);
+/* The head record only: as-of views adjust it. */
+STM_MUST_CHECK int stm_object_load(const struct stm_view *v, uint64_t id, struct stm_object *ret);
+/* Marks an object without a name for purging, or purges it at once. */
+STM_MUST_CHECK int stm_object_discard(struct stm_txn *t, struct stm_object *o, bool keep);
+
+/* xattr.c: appends the user.* attributes as (blob name, blob value)*; nothing when there are none. */
+STM_MUST_CHECK int stm_xattr_pack_user(const struct stm_view *v, const struct stm_object *o, struct stm_buf *ret);
+
+/* version.c */
+/* `n` takes over the line of `old` (which loses it), with its own content, or save's when given, as the next version there. Puts neither. */
+struct stm_take {
+    struct stm_object *n, *old;
+    const struct stm_save *save; /* NULL: n's own content */
+    bool drop;                   /* n's own line is dropped, else remembered as a past line */
+    bool made_version;           /* out */
+};
+STM_MUST_CHECK int stm_line_take(struct stm_txn *t, struct stm_take *take);
+/* `n` (new, without a version) goes on with the line of the removed object `old`. Puts neither. */
+STM_MUST_CHECK int stm_line_continue(struct stm_txn *t, struct stm_object *n, struct stm_object *old);
+/* Deletes every version of the line of an object that keeps no history. */
+STM_MUST_CHECK int stm_line_drop(struct stm_txn *t, const struct stm_object *o);
+
+/* row.c: a line's index, and the record of the line itself. */
+struct stm_line {
+    uint64_t owner;        /* object that carries it, or carried it last */
+    uint64_t fork_line;    /* 0: not forked */
+    uint32_t fork_ordinal; /* first ordinal of its own */
+};
+STM_MUST_CHECK int stm_line_load(const struct stm_view *v, uint64_t line, struct stm_line *ret);
+STM_MUST_CHECK int stm_line_put(struct stm_txn *t, uint64_t line, const struct stm_line *l);
+STM_MUST_CHECK int stm_row_put(struct stm_txn *t, const struct stm_version_row *row);
+
+/* content.c: what a commit must write with a chunked content, and take back with a deleted one. */
+STM_MUST_CHECK int stm_content_register(struct stm_txn *t, const struct stm_content *c);
+STM_MUST_CHECK int stm_content_refer(struct stm_txn *t, struct stm_slice root, uint64_t line, uint32_t ordinal, bool add);
+
+/* Decoded chunk or page, referenced (cache.h). STM_E_CORRUPT. chunk.c */
+struct stm_place {
+    uint64_t segment;
+    uint32_t index;
+    uint64_t length; /* bytes of content it covers */
+    struct stm_hash hash;
+};
+STM_MUST_CHECK int stm_chunk_get(struct stm_store *s, const struct stm_place *p, const struct stm_cached **ret);
+
+#endif
