@@ -1,0 +1,198 @@
+/* layout.c: see layout.h. */
+#include "layout.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char marker_text[] = "stemma store, format ";
+
+static int why(char **ret_why, int err, const char *fmt, const char *path)
+{
+    char *text = NULL;
+
+    if (ret_why && asprintf(&text, fmt, path) >= 0)
+        *ret_why = text;
+    return err;
+}
+
+static int system_error(char **ret_why, const char *what, const char *path)
+{
+    int err = -errno;
+    char *text = NULL;
+
+    if (ret_why && asprintf(&text, "%s %s: %s", what, path, strerror(-err)) >= 0)
+        *ret_why = text;
+    return err;
+}
+
+static int join(const char *dir, const char *name, char **ret)
+{
+    return asprintf(ret, "%s/%s", dir, name) < 0 ? -ENOMEM : 0;
+}
+
+static bool has_marker(const char *path)
+{
+    char *marker = NULL;
+    bool there = join(path, "stemma", &marker) == 0 && access(marker, F_OK) == 0;
+
+    free(marker);
+    return there;
+}
+
+/* 1 when the directory holds nothing, 0 when it does. */
+static int is_empty(const char *path)
+{
+    DIR *d = opendir(path);
+    const struct dirent *e;
+    int n = 0;
+
+    if (!d)
+        return -errno;
+    while ((e = readdir(d)) && n <= 2)
+        n++;
+    closedir(d);
+    return n <= 2;
+}
+
+static int make_dir(const char *parent, const char *name, char **ret_why)
+{
+    char *path = NULL;
+    int err = join(parent, name, &path);
+
+    if (err == 0 && mkdir(path, 0700) < 0 && errno != EEXIST)
+        err = system_error(ret_why, "cannot make", path);
+    free(path);
+    return err;
+}
+
+int stm_layout_create(const char *path, char **ret_why)
+{
+    int err = 0;
+
+    if (mkdir(path, 0700) < 0) {
+        if (errno != EEXIST)
+            return system_error(ret_why, "cannot make the store", path);
+        if (has_marker(path))
+            return why(ret_why, -EEXIST, "%s is a Stemma store already: mount it, or choose another directory", path);
+        err = is_empty(path);
+        if (err == -ENOTDIR)
+            return why(ret_why, err, "%s is not a directory: choose another name", path);
+        if (err < 0) {
+            errno = -err;
+            return system_error(ret_why, "cannot read", path);
+        }
+        if (err == 0)
+            return why(ret_why, -ENOTEMPTY, "%s is not empty: a store needs a directory of its own", path);
+    }
+    err = make_dir(path, "stage", ret_why);
+    return err;
+}
+
+int stm_layout_mark(const char *path, char **ret_why)
+{
+    char *marker = NULL;
+    int err = join(path, "stemma", &marker), fd, dir;
+
+    if (err < 0)
+        return err;
+    fd = open(marker, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd < 0 || dprintf(fd, "%s%d\n", marker_text, STM_STORE_FORMAT) < 0 || fsync(fd) < 0)
+        err = system_error(ret_why, "cannot write", marker);
+    if (fd >= 0)
+        close(fd);
+    dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir >= 0) {
+        if (err == 0 && fsync(dir) < 0)
+            err = system_error(ret_why, "cannot sync", path);
+        close(dir);
+    }
+    free(marker);
+    return err;
+}
+
+int stm_layout_check(const char *path, char **ret_why)
+{
+    char *marker = NULL;
+    char line[64] = "";
+    struct stat st;
+    int err = 0;
+
+    if (stat(path, &st) < 0)
+        return errno == ENOENT ? why(ret_why, -ENOENT, "%s does not exist: make a store with 'stemma init'", path)
+                               : system_error(ret_why, "cannot open the store", path);
+    if (!S_ISDIR(st.st_mode) || !has_marker(path))
+        return why(ret_why, STM_E_NOT_A_STORE, "%s is not a Stemma store: make one with 'stemma init', or name another directory", path);
+    if (join(path, "stemma", &marker) < 0)
+        return -ENOMEM;
+    FILE *f = fopen(marker, "re");
+    if (!f)
+        err = system_error(ret_why, "cannot read", marker);
+    else if (!fgets(line, sizeof line, f) || strncmp(line, marker_text, sizeof marker_text - 1) != 0)
+        err = why(ret_why, STM_E_CORRUPT, "%s is damaged: restore the store from a backup", marker);
+    if (f)
+        fclose(f);
+    if (err == 0) {
+        long format = strtol(line + sizeof marker_text - 1, NULL, 10);
+        if (format > STM_STORE_FORMAT)
+            err = why(ret_why, STM_E_NEWER_FORMAT, "%s was written by a newer Stemma than this one: upgrade the program", path);
+        else if (format < 1)
+            err = why(ret_why, STM_E_CORRUPT, "%s is damaged: restore the store from a backup", marker);
+    }
+    free(marker);
+    return err;
+}
+
+static int locked_by(const char *path, int fd, char **ret_why)
+{
+    char pid[24] = "", *text = NULL;
+    ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
+
+    pid[n > 0 ? n : 0] = 0;
+    pid[strcspn(pid, "\n")] = 0;
+    if (ret_why && asprintf(&text, "%s is in use by process %s: unmount it ('stemma umount'), or end that process", path,
+                            pid[0] ? pid : "(unknown)") >= 0)
+        *ret_why = text;
+    return STM_E_LOCKED;
+}
+
+int stm_layout_lock(const char *path, bool shared, int *ret_fd, char **ret_why)
+{
+    char *lock = NULL;
+    int err = join(path, "lock", &lock);
+
+    if (err < 0)
+        return err;
+    int fd = open(lock, (shared ? O_RDONLY : O_RDWR | O_CREAT) | O_CLOEXEC, 0644);
+    if (fd < 0)
+        err = system_error(ret_why, "cannot open", lock);
+    else if (flock(fd, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0)
+        err = errno == EWOULDBLOCK ? locked_by(path, fd, ret_why) : system_error(ret_why, "cannot lock", lock);
+    if (err == 0 && !shared && (ftruncate(fd, 0) < 0 || dprintf(fd, "%ld\n", (long)getpid()) < 0))
+        err = system_error(ret_why, "cannot write", lock);
+    free(lock);
+    if (err < 0 && fd >= 0)
+        close(fd);
+    if (err == 0)
+        *ret_fd = fd;
+    return err;
+}
+
+int stm_layout_sweep_stage(const char *stage)
+{
+    DIR *d = opendir(stage);
+    const struct dirent *e;
+    int err = 0;
+
+    if (!d)
+        return errno == ENOENT && mkdir(stage, 0700) == 0 ? 0 : -errno;
+    while ((e = readdir(d)))
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && unlinkat(dirfd(d), e->d_name, 0) < 0)
+            err = -errno;
+    closedir(d);
+    return err;
+}

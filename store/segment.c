@@ -1,0 +1,215 @@
+/* segment.c: see segment.h. Which chunks a content has, and whether one is known already, is content.c's business. */
+#include "segment.h"
+
+#include <stdlib.h>
+
+#include "stemma/codec.h"
+
+enum { CHUNK_ZSTD_LEVEL = 1, BATCH_BYTES = 1 << 20, CHUNK_HEAD = STM_FRAME_HEAD + 1 + 4 + STM_HASH_LEN, RAW_MAX = 16 << 20 };
+
+/* Sends the waiting chunks to the ingest. */
+static int feed_ingest(struct stm_segment *s)
+{
+    const struct stm_engine_ops *ops = s->store->engine->ops;
+    size_t at = 0;
+
+    for (uint32_t i = s->waiting_from; at < s->waiting.len; i++) {
+        struct stm_key key = stm_key_chunk(s->id, i);
+        uint32_t len = stm_get_u32(s->waiting.data + at);
+        int err = ops->ingest_put(s->ingest, stm_key_slice(&key), stm_slice(s->waiting.data + at + 4, len));
+        if (err < 0)
+            return err;
+        at += 4 + len;
+    }
+    s->waiting_from = s->count;
+    stm_buf_clear(&s->waiting);
+    return 0;
+}
+
+/* Writes chunks [first, ...) from *at until a batch is full. */
+static int write_batch(struct stm_segment *s, uint32_t *index, size_t *at)
+{
+    enum { KEYS = 256 };
+    struct stm_engine *e = s->store->engine;
+    struct stm_key keys[KEYS];
+    struct stm_op ops[KEYS];
+    size_t n = 0, bytes = 0;
+
+    while (*at < s->waiting.len && n < KEYS && bytes < BATCH_BYTES) {
+        uint32_t len = stm_get_u32(s->waiting.data + *at);
+        keys[n] = stm_key_chunk(s->id, (*index)++);
+        ops[n] = (struct stm_op){STM_OP_PUT, STM_CHUNK, stm_key_slice(&keys[n]), stm_slice(s->waiting.data + *at + 4, len)};
+        *at += 4 + len;
+        bytes += len;
+        n++;
+    }
+    return e->ops->commit(e, ops, n, false);
+}
+
+/* Appends the chunk's frame to what is waiting. */
+static int add_frame(struct stm_segment *s, struct stm_slice raw, const struct stm_hash *hash, enum stm_codec *ret_codec)
+{
+    struct stm_key key = stm_key_chunk(s->id, s->count);
+    struct stm_buf *w = &s->waiting;
+    uint8_t head[4 + CHUNK_HEAD] = {0};
+    static const uint8_t tail[STM_FRAME_TAIL];
+    size_t at = w->len;
+    int codec, err = stm_buf_append(w, head, sizeof head);
+
+    if (err < 0)
+        return err;
+    codec = stm_codec_pack(STM_CODEC_ZSTD, CHUNK_ZSTD_LEVEL, raw, w);
+    err = codec < 0 ? codec : stm_buf_append(w, tail, sizeof tail);
+    if (err < 0) {
+        w->len = at;
+        return err;
+    }
+    uint8_t *frame = w->data + at + 4;
+    size_t len = w->len - at - 4;
+    stm_put_u32(w->data + at, (uint32_t)len);
+    frame[0] = STM_RECORD_FORMAT;
+    frame[1] = (uint8_t)codec;
+    stm_put_u32(frame + 2, (uint32_t)raw.len);
+    memcpy(frame + 6, hash->bytes, STM_HASH_LEN);
+    stm_frame_close(STM_CHUNK, stm_key_slice(&key), frame, len);
+    s->bytes += len;
+    *ret_codec = (enum stm_codec)codec;
+    return 0;
+}
+
+int stm_segment_add(struct stm_segment *s, struct stm_slice raw, const struct stm_hash *hash, struct stm_place *ret_place,
+                    enum stm_codec *ret_codec)
+{
+    int err = s->id ? 0 : stm_store_new_id(s->store, &s->id);
+
+    if (err == 0)
+        err = add_frame(s, raw, hash, ret_codec);
+    if (err < 0)
+        return err;
+    *ret_place = (struct stm_place){s->id, s->count++, raw.len, *hash};
+    if (!s->ingest && s->bytes >= STM_SEGMENT_INGEST)
+        err = s->store->engine->ops->ingest_new(s->store->engine, STM_CHUNK, &s->ingest);
+    if (err == 0 && s->ingest)
+        err = feed_ingest(s);
+    return err;
+}
+
+int stm_segment_finish(struct stm_segment *s)
+{
+    uint32_t index = s->waiting_from;
+    size_t at = 0;
+    int err = 0;
+
+    if (s->ingest) {
+        err = s->store->engine->ops->ingest_finish(s->ingest, false);
+        s->ingest = NULL;
+    }
+    while (err == 0 && at < s->waiting.len)
+        err = write_batch(s, &index, &at);
+    stm_buf_release(&s->waiting);
+    return err;
+}
+
+void stm_segment_abort(struct stm_segment *s)
+{
+    if (s->ingest)
+        (void)s->store->engine->ops->ingest_finish(s->ingest, true);
+    s->ingest = NULL;
+    stm_buf_release(&s->waiting);
+}
+
+/* Unpacks one stored chunk into malloc'd memory and checks it against its hash. */
+static int unpack(struct stm_slice payload, const struct stm_hash *want, uint8_t **ret, size_t *ret_len)
+{
+    struct stm_dec d = stm_dec(payload);
+    enum stm_codec codec = (enum stm_codec)stm_dec_u8(&d);
+    uint32_t raw_len = stm_dec_u32(&d);
+    const void *hash = stm_dec_raw(&d, STM_HASH_LEN);
+    struct stm_hash got;
+
+    if (d.failed || raw_len == 0 || raw_len > RAW_MAX || memcmp(hash, want->bytes, STM_HASH_LEN) != 0)
+        return STM_E_CORRUPT;
+    uint8_t *raw = malloc(raw_len);
+    if (!raw)
+        return -ENOMEM;
+    int err = stm_codec_unpack(codec, stm_slice(d.at, (size_t)(d.end - d.at)), raw, raw_len);
+    got = stm_hash_of(stm_slice(raw, err == 0 ? raw_len : 0));
+    if (err == 0 && !stm_hash_eq(&got, want))
+        err = STM_E_CORRUPT;
+    if (err < 0) {
+        free(raw);
+        return err == -EINVAL ? STM_E_CORRUPT : err;
+    }
+    *ret = raw;
+    *ret_len = raw_len;
+    return 0;
+}
+
+int stm_chunk_get(struct stm_store *s, const struct stm_place *p, const struct stm_cached **ret)
+{
+    const struct stm_cached *c = stm_cache_get(s->cache, p->segment, p->index);
+    struct stm_key key = stm_key_chunk(p->segment, p->index);
+    struct stm_view v = stm_view_head(s);
+    struct stm_buf buf = STM_BUF_INIT;
+    struct stm_slice payload;
+    uint8_t *raw = NULL;
+    size_t len = 0;
+
+    if (c) {
+        *ret = c;
+        return 0;
+    }
+    int err = stm_read(&v, STM_CHUNK, &key, &buf, &payload);
+    if (err == 0)
+        err = unpack(payload, &p->hash, &raw, &len);
+    stm_buf_release(&buf);
+    if (err < 0)
+        return err == -ENOENT ? STM_E_CORRUPT : err;
+    c = stm_cache_put(s->cache, p->segment, p->index, raw, len);
+    if (!c)
+        return -ENOMEM;
+    *ret = c;
+    return 0;
+}
+
+/* Has a commit registered the segment? 1, 0 or an error. */
+static int registered(struct stm_store *s, uint64_t segment)
+{
+    struct stm_key key = stm_key_index(STM_IX_SEGMENT, segment);
+    struct stm_view v = stm_view_head(s);
+    struct stm_buf buf = STM_BUF_INIT;
+    struct stm_slice payload;
+    int err = stm_read(&v, STM_INDEX, &key, &buf, &payload);
+
+    stm_buf_release(&buf);
+    return err == 0 ? 1 : err == -ENOENT ? 0 : err;
+}
+
+int stm_segment_sweep(struct stm_store *s, uint64_t first)
+{
+    struct stm_engine *e = s->engine;
+    struct stm_key from = stm_key_chunk(first, 0);
+    struct stm_slice key, value;
+    struct stm_iter *it;
+    int err = e->ops->iter_new(e, STM_CHUNK, stm_key_slice(&from), stm_slice(NULL, 0), 0, &it);
+
+    if (err < 0)
+        return err;
+    while ((err = e->ops->iter_seek(it, stm_key_slice(&from))) > 0) {
+        e->ops->iter_get(it, &key, &value);
+        if (key.len < 8) {
+            err = STM_E_CORRUPT;
+            break;
+        }
+        uint64_t segment = stm_get_u64(key.data);
+        struct stm_key low = stm_key_chunk(segment, 0);
+        from = stm_key_chunk(segment + 1, 0);
+        err = registered(s, segment);
+        if (err == 0)
+            err = e->ops->drop_range(e, STM_CHUNK, stm_key_slice(&low), stm_key_slice(&from));
+        if (err < 0)
+            break;
+    }
+    e->ops->iter_free(it);
+    return err < 0 ? err : 0;
+}

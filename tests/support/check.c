@@ -1,0 +1,137 @@
+/*
+ * check.c: world_check: what must hold between the records of a store, recounted from the records themselves. It reads the engine
+ * directly, so that a mistake in the layer of meaning cannot hide itself.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "cmocka.h"
+#include "inner.h"
+#include "world.h"
+
+#define CHECK(cond, ...)                                                                                                                   \
+    do {                                                                                                                                   \
+        if (!(cond)) {                                                                                                                     \
+            fprintf(stderr, __VA_ARGS__);                                                                                                  \
+            fputc('\n', stderr);                                                                                                           \
+            fail();                                                                                                                        \
+        }                                                                                                                                  \
+    } while (0)
+
+enum { MAX_OBJECTS = 100000 };
+
+struct counts {
+    uint64_t links, entries, subdirs;
+};
+
+/* Calls each for every pair of a space. */
+static void each_pair(struct stm_engine *e, enum stm_space space, void (*each)(void *arg, struct stm_slice key, struct stm_slice value),
+                      void *arg)
+{
+    struct stm_iter *it;
+    struct stm_slice key, value, payload;
+
+    assert_int_equal(e->ops->iter_new(e, space, stm_slice(NULL, 0), stm_slice(NULL, 0), 0, &it), 0);
+    for (int more = e->ops->iter_seek(it, stm_slice("", 0)); more > 0; more = e->ops->iter_next(it)) {
+        e->ops->iter_get(it, &key, &value);
+        CHECK(stm_frame_open(space, key, value, &payload) == 0, "a record of %s is damaged", stm_space_name(space));
+        each(arg, key, payload);
+    }
+    e->ops->iter_free(it);
+}
+
+struct checker {
+    struct world *w;
+    struct counts *counts; /* by object id */
+    uint64_t last_seq;
+    int64_t last_ns;
+};
+
+static void check_log(void *arg, struct stm_slice key, struct stm_slice payload)
+{
+    struct checker *c = arg;
+    uint64_t seq = stm_get_u64(key.data);
+    struct stm_dec d = stm_dec(payload);
+    int64_t ns = stm_dec_i64(&d);
+
+    CHECK(seq == c->last_seq + 1, "the log has a hole: %llu after %llu", (unsigned long long)seq, (unsigned long long)c->last_seq);
+    CHECK(ns >= c->last_ns, "time goes backwards at %llu", (unsigned long long)seq);
+    c->last_seq = seq;
+    c->last_ns = ns;
+}
+
+static void check_dentry(void *arg, struct stm_slice key, struct stm_slice payload)
+{
+    struct checker *c = arg;
+    uint64_t parent = stm_get_u64(key.data), object = stm_get_u64(payload.data);
+    struct stm_object o;
+
+    CHECK(object < MAX_OBJECTS && parent < MAX_OBJECTS, "ids are small in tests");
+    CHECK(stm_object_load(&c->w->head, object, &o) == 0, "an entry names object %llu, which is not there", (unsigned long long)object);
+    c->counts[object].links++;
+    c->counts[parent].entries++;
+    if (S_ISDIR(o.mode)) {
+        c->counts[parent].subdirs++;
+        CHECK(o.parent == parent, "directory %llu has the wrong parent", (unsigned long long)object);
+    }
+}
+
+/* Every version of the line is there, numbered without holes, readable, and has the hash it claims. */
+static void check_line(struct world *w, const struct stm_object *o)
+{
+    struct stm_version_row last = {0};
+
+    for (uint32_t i = 0; i <= o->tip.ordinal; i++) {
+        struct stm_version v;
+        CHECK(stm_version_get(&w->head, o->line, i, &v) == 0, "version %u of line %llu is not there", i, (unsigned long long)o->line);
+        CHECK(i == 0 || (stm_semver_cmp(last.semver, v.row.semver) < 0 && last.seq < v.row.seq), "versions out of order");
+        last = v.row;
+        char *text = malloc(v.row.size + 1);
+        CHECK(stm_content_read(w->store, &v, 0, text, v.row.size) == (int64_t)v.row.size, "version %u cannot be read", i);
+        struct stm_hash h = stm_hash_of(stm_slice(text, v.row.size));
+        CHECK(stm_hash_eq(&h, &v.row.hash), "version %u of line %llu has other bytes", i, (unsigned long long)o->line);
+        free(text);
+        stm_version_release(&v);
+    }
+    CHECK(last.seq == o->tip.seq && stm_hash_eq(&last.hash, &o->tip.hash), "the tip of object %llu is wrong", (unsigned long long)o->id);
+}
+
+static void check_object(void *arg, struct stm_slice key, struct stm_slice payload)
+{
+    struct checker *c = arg;
+    uint64_t id = stm_get_u64(key.data);
+    const struct counts *n = &c->counts[id];
+    struct stm_object o;
+    struct stm_version v;
+
+    (void)payload;
+    CHECK(stm_object_load(&c->w->head, id, &o) == 0, "object %llu cannot be decoded", (unsigned long long)id);
+    if (S_ISDIR(o.mode)) {
+        CHECK(o.entries == n->entries, "directory %llu counts %llu entries, has %llu", (unsigned long long)id,
+              (unsigned long long)o.entries, (unsigned long long)n->entries);
+        CHECK(o.nlink == (o.nlink ? 2 + n->subdirs : 0), "directory %llu has a wrong link count", (unsigned long long)id);
+        return;
+    }
+    CHECK(o.nlink == n->links, "object %llu counts %u links, has %llu", (unsigned long long)id, o.nlink, (unsigned long long)n->links);
+    if (!S_ISREG(o.mode))
+        return;
+    if (o.head_seq) {
+        CHECK(stm_version_at(&c->w->head, &o, &v) == 0, "object %llu has no content", (unsigned long long)id);
+        CHECK(v.row.size == o.size, "object %llu has a wrong size", (unsigned long long)id);
+        stm_version_release(&v);
+    }
+    if (o.tip.seq && !(o.flags & STM_OBJ_LINE_GONE))
+        check_line(c->w, &o);
+}
+
+void world_check(struct world *w)
+{
+    struct checker c = {.w = w, .counts = calloc(MAX_OBJECTS, sizeof(struct counts))};
+
+    each_pair(w->store->engine, STM_LOG, check_log, &c);
+    CHECK(c.last_seq == stm_store_seq(w->store), "the log ends at %llu", (unsigned long long)c.last_seq);
+    each_pair(w->store->engine, STM_DENTRY, check_dentry, &c);
+    each_pair(w->store->engine, STM_OBJECT, check_object, &c);
+    free(c.counts);
+}
