@@ -36,7 +36,7 @@ struct stm_batch {
 
 static inline struct stm_slice stm_batch_text(const struct stm_batch *b, struct stm_span s)
 {
-    return stm_slice(b->text.data + s.at, s.len);
+    return s.len ? stm_slice(b->text.data + s.at, s.len) : stm_slice("", 0);
 }
 
 /* Empties it and frees the contents. */

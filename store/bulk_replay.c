@@ -141,12 +141,12 @@ static int make(struct stm_replay *r, struct place *p, uint32_t type, uint32_t m
 
 static int fix_xattrs(struct stm_replay *r, const struct place *p, bool fresh)
 {
-    const struct stm_span *pair = r->batch->xattrs + p->op->xattr_first;
     bool bare = fresh || !(p->object.flags & STM_OBJ_XATTR);
     struct stm_buf have = STM_BUF_INIT;
     int err = 0;
 
-    for (size_t i = 0; err == 0 && i < p->op->attr.xattr_count; i++, pair += 2) {
+    for (size_t i = 0; err == 0 && i < p->op->attr.xattr_count; i++) {
+        const struct stm_span *pair = &r->batch->xattrs[p->op->xattr_first + 2 * i];
         struct stm_slice name = text(r, pair[0]), value = text(r, pair[1]);
         stm_buf_clear(&have);
         err = bare ? -ENODATA : stm_xattr_get(&r->view, p->object.id, name, &have);

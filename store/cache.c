@@ -226,6 +226,17 @@ const struct stm_cached *stm_cache_get(struct stm_cache *c, uint64_t segment, ui
     return e ? &e->cached : NULL;
 }
 
+bool stm_cache_has(struct stm_cache *c, uint64_t segment, uint32_t index)
+{
+    uint64_t hash = hash_key(segment, index);
+    struct shard *s = shard_of(c, hash);
+
+    stm_mutex_lock(&s->mutex);
+    bool has = *find_locked(s, hash, segment, index) != NULL;
+    stm_mutex_unlock(&s->mutex);
+    return has;
+}
+
 const struct stm_cached *stm_cache_put(struct stm_cache *c, uint64_t segment, uint32_t index, uint8_t *data, size_t len)
 {
     uint64_t hash = hash_key(segment, index);

@@ -23,6 +23,8 @@ STM_MUST_CHECK int stm_cache_new(size_t budget_bytes, struct stm_cache **ret);
 void stm_cache_free(struct stm_cache *c); /* NULL is fine; no reference may be out */
 /* A referenced entry, or NULL when it is not there. */
 const struct stm_cached *stm_cache_get(struct stm_cache *c, uint64_t segment, uint32_t index);
+/* Is it there? Neither a hit nor a miss, and no use of the entry. */
+bool stm_cache_has(struct stm_cache *c, uint64_t segment, uint32_t index);
 /* Takes the malloc'd bytes (also on failure) and returns a referenced entry for them; an entry that came in first wins. NULL: no memory. */
 const struct stm_cached *stm_cache_put(struct stm_cache *c, uint64_t segment, uint32_t index, uint8_t *data, size_t len);
 /* Gives a reference back; NULL is fine. */

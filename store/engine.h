@@ -111,13 +111,13 @@ struct stm_ingest {
     const struct stm_engine_ops *ops;
 };
 
-/* The reference: a balanced tree (or skip list) per space in memory, copy-on-iterate or equivalent for invariant of iterators. */
+/* The reference: a persistent tree per space in memory. An iterator costs one reference, whatever the size. */
 STM_MUST_CHECK int stm_engine_mem_new(struct stm_engine **ret);
 
 /*
  * RocksDB in directory `dir` (made when create is set; else -ENOENT when it is not there). `stage` is a directory on the same
  * filesystem for SST files being written. read_only opens without writing. On failure *ret_why (malloc'd, may be NULL) says what
- * RocksDB said; the caller frees it.
+ * RocksDB said; the caller frees it. ret_why may be NULL.
  */
 struct stm_engine_rocksdb_options {
     const char *dir, *stage;

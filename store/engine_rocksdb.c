@@ -486,15 +486,17 @@ static int open_db(struct rocks *r, char **ret_why)
     if (!sentence)
         return 0;
     r->db = NULL;
-    *ret_why = strdup(sentence);
+    if (ret_why)
+        *ret_why = strdup(sentence);
     return stm_rocks_error(sentence);
 }
 
 int stm_engine_rocksdb_new(const struct stm_engine_rocksdb_options *opt, struct stm_engine **ret, char **ret_why)
 {
-    *ret_why = NULL;
+    if (ret_why)
+        *ret_why = NULL;
     int there = look(opt->dir);
-    if (there == STM_E_CORRUPT)
+    if (there == STM_E_CORRUPT && ret_why)
         *ret_why = strdup("the file CURRENT of the database is gone, others of its files are there");
     if (there < 0)
         return there;

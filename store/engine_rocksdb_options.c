@@ -140,7 +140,7 @@ static void set_database(rocksdb_options_t *o, bool create)
     rocksdb_options_set_db_write_buffer_size(o, MEMTABLES);
     rocksdb_options_set_max_background_jobs(o, 2);
     rocksdb_options_set_max_open_files(o, -1);
-    rocksdb_options_set_max_file_opening_threads(o, 2); /* the default, 16, are started anew at each open */
+    rocksdb_options_set_max_file_opening_threads(o, 2);      /* the default, 16, are started anew at each open */
     rocksdb_options_set_avoid_unnecessary_blocking_io(o, 1); /* readers never delete files */
     rocksdb_options_set_bytes_per_sync(o, MIB);
     rocksdb_options_set_wal_bytes_per_sync(o, MIB);

@@ -52,7 +52,7 @@ STM_MUST_CHECK int stm_row_put(struct stm_txn *t, const struct stm_version_row *
 STM_MUST_CHECK int stm_content_register(struct stm_txn *t, const struct stm_content *c);
 STM_MUST_CHECK int stm_content_refer(struct stm_txn *t, struct stm_slice root, uint64_t line, uint32_t ordinal, bool add);
 
-/* Decoded chunk or page, referenced (cache.h). STM_E_CORRUPT. chunk.c */
+/* Decoded chunk or page, referenced (cache.h). STM_E_CORRUPT. segment.c */
 struct stm_place {
     uint64_t segment;
     uint32_t index;
@@ -60,5 +60,7 @@ struct stm_place {
     struct stm_hash hash;
 };
 STM_MUST_CHECK int stm_chunk_get(struct stm_store *s, const struct stm_place *p, const struct stm_cached **ret);
+/* n chunks that lie side by side in one segment, whole, decoded into buf: one sequential read instead of n, and past the cache. */
+STM_MUST_CHECK int stm_chunk_run(struct stm_store *s, const struct stm_place *p, size_t n, uint8_t *buf);
 
 #endif

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-enum { LEVELS_MAX = 8, PAGE_ENDS = 0xff /* mask: one entry in 256 ends a page */ };
+enum { RUN_MIN = 3, RUN_MAX = 64, LEVELS_MAX = 8, PAGE_ENDS = 0xff /* mask: one entry in 256 ends a page */ };
 
 struct stm_seen {
     struct stm_place place;
@@ -269,6 +269,32 @@ static int read_chunk(struct stm_store *s, const struct stm_place *p, struct ran
     return 0;
 }
 
+/*
+ * Reads as many whole chunks as lie side by side from the entry on, when they are several and the first is not decoded already.
+ * Returns how many entries it read, or an error.
+ */
+static int read_run(struct stm_store *s, const uint8_t *entry, const uint8_t *end, struct range *r)
+{
+    struct stm_place run[RUN_MAX];
+    size_t n = 0, bytes = 0;
+
+    for (; entry < end && n < RUN_MAX; entry += STM_ENTRY_BYTES, n++) {
+        run[n] = decode_entry(entry);
+        bool beside = n == 0 || (run[n].segment == run[0].segment && run[n].index == run[0].index + n);
+        if (!beside || run[n].length > r->len - bytes)
+            break;
+        bytes += (size_t)run[n].length;
+    }
+    if (n < RUN_MIN || stm_cache_has(s->cache, run[0].segment, run[0].index))
+        return 0;
+    int err = stm_chunk_run(s, run, n, r->buf);
+    if (err < 0)
+        return err;
+    r->buf += bytes;
+    r->len -= bytes;
+    return (int)n;
+}
+
 /* Reads on from one list as far as it goes; depth bounds damaged trees. */
 static int read_list(struct stm_store *s, struct stm_slice list, int depth, struct range *r)
 {
@@ -285,7 +311,9 @@ static int read_list(struct stm_store *s, struct stm_slice list, int depth, stru
             continue;
         }
         if (level == 0) {
-            err = read_chunk(s, &p, r);
+            int n = r->off == 0 ? read_run(s, b + at, b + list.len, r) : 0;
+            err = n < 0 ? n : n == 0 ? read_chunk(s, &p, r) : 0;
+            at += n > 1 ? (size_t)(n - 1) * STM_ENTRY_BYTES : 0;
         } else {
             const struct stm_cached *page;
             err = stm_chunk_get(s, &p, &page);

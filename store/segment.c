@@ -5,7 +5,13 @@
 
 #include "stemma/codec.h"
 
-enum { CHUNK_ZSTD_LEVEL = 1, BATCH_BYTES = 1 << 20, CHUNK_HEAD = STM_FRAME_HEAD + 1 + 4 + STM_HASH_LEN, RAW_MAX = 16 << 20 };
+enum {
+    CHUNK_ZSTD_LEVEL = 1,
+    BATCH_BYTES = 1 << 20,
+    CHUNK_HEAD = STM_FRAME_HEAD + 1 + 4 + STM_HASH_LEN,
+    RAW_MAX = 16 << 20,
+    RUN_READAHEAD = 512 << 10
+};
 
 /* Sends the waiting chunks to the ingest. */
 static int feed_ingest(struct stm_segment *s)
@@ -118,31 +124,92 @@ void stm_segment_abort(struct stm_segment *s)
     stm_buf_release(&s->waiting);
 }
 
-/* Unpacks one stored chunk into malloc'd memory and checks it against its hash. */
-static int unpack(struct stm_slice payload, const struct stm_hash *want, uint8_t **ret, size_t *ret_len)
+/* What a stored chunk says of itself; the packed bytes are what is left in the decoder. */
+static int open_chunk(struct stm_slice payload, const struct stm_hash *want, enum stm_codec *ret_codec, uint32_t *ret_len,
+                      struct stm_slice *ret_packed)
 {
     struct stm_dec d = stm_dec(payload);
-    enum stm_codec codec = (enum stm_codec)stm_dec_u8(&d);
-    uint32_t raw_len = stm_dec_u32(&d);
-    const void *hash = stm_dec_raw(&d, STM_HASH_LEN);
-    struct stm_hash got;
 
-    if (d.failed || raw_len == 0 || raw_len > RAW_MAX || memcmp(hash, want->bytes, STM_HASH_LEN) != 0)
+    *ret_codec = (enum stm_codec)stm_dec_u8(&d);
+    *ret_len = stm_dec_u32(&d);
+    const void *hash = stm_dec_raw(&d, STM_HASH_LEN);
+    if (d.failed || *ret_len == 0 || *ret_len > RAW_MAX || memcmp(hash, want->bytes, STM_HASH_LEN) != 0)
         return STM_E_CORRUPT;
+    *ret_packed = stm_slice(d.at, (size_t)(d.end - d.at));
+    return 0;
+}
+
+/* Unpacks into raw and checks the bytes against their hash. */
+static int unpack_into(enum stm_codec codec, struct stm_slice packed, const struct stm_hash *want, uint8_t *raw, size_t len)
+{
+    int err = stm_codec_unpack(codec, packed, raw, len);
+
+    if (err < 0)
+        return err == -EINVAL ? STM_E_CORRUPT : err;
+    struct stm_hash got = stm_hash_of(stm_slice(raw, len));
+    return stm_hash_eq(&got, want) ? 0 : STM_E_CORRUPT;
+}
+
+/* Unpacks one stored chunk into malloc'd memory. */
+static int unpack(struct stm_slice payload, const struct stm_hash *want, uint8_t **ret, size_t *ret_len)
+{
+    struct stm_slice packed;
+    enum stm_codec codec;
+    uint32_t raw_len;
+    int err = open_chunk(payload, want, &codec, &raw_len, &packed);
+
+    if (err < 0)
+        return err;
     uint8_t *raw = malloc(raw_len);
     if (!raw)
         return -ENOMEM;
-    int err = stm_codec_unpack(codec, stm_slice(d.at, (size_t)(d.end - d.at)), raw, raw_len);
-    got = stm_hash_of(stm_slice(raw, err == 0 ? raw_len : 0));
-    if (err == 0 && !stm_hash_eq(&got, want))
-        err = STM_E_CORRUPT;
+    err = unpack_into(codec, packed, want, raw, raw_len);
     if (err < 0) {
         free(raw);
-        return err == -EINVAL ? STM_E_CORRUPT : err;
+        return err;
     }
     *ret = raw;
     *ret_len = raw_len;
     return 0;
+}
+
+/* Unpacks the chunk that the iterator is at, which must be p. */
+static int run_step(const struct stm_iter *it, const struct stm_place *p, uint8_t *buf)
+{
+    struct stm_key want = stm_key_chunk(p->segment, p->index);
+    struct stm_slice key, value, payload, packed;
+    enum stm_codec codec;
+    uint32_t raw_len;
+
+    it->ops->iter_get(it, &key, &value);
+    if (!stm_slice_eq(key, stm_key_slice(&want)))
+        return STM_E_CORRUPT;
+    int err = stm_frame_open(STM_CHUNK, key, value, &payload);
+    if (err == 0)
+        err = open_chunk(payload, &p->hash, &codec, &raw_len, &packed);
+    if (err == 0 && raw_len != p->length)
+        err = STM_E_CORRUPT;
+    return err < 0 ? err : unpack_into(codec, packed, &p->hash, buf, raw_len);
+}
+
+int stm_chunk_run(struct stm_store *s, const struct stm_place *p, size_t n, uint8_t *buf)
+{
+    const struct stm_engine_ops *ops = s->engine->ops;
+    struct stm_key from = stm_key_chunk(p->segment, p->index), to = stm_key_chunk(p->segment, p[n - 1].index + 1);
+    struct stm_iter *it;
+    int err = ops->iter_new(s->engine, STM_CHUNK, stm_key_slice(&from), stm_key_slice(&to), RUN_READAHEAD, &it);
+
+    if (err < 0)
+        return err;
+    int more = ops->iter_seek(it, stm_key_slice(&from));
+    for (size_t i = 0; err == 0 && i < n; i++) {
+        err = more > 0 ? run_step(it, &p[i], buf) : more < 0 ? more : STM_E_CORRUPT;
+        buf += p[i].length;
+        if (err == 0 && i + 1 < n)
+            more = ops->iter_next(it);
+    }
+    ops->iter_free(it);
+    return err;
 }
 
 int stm_chunk_get(struct stm_store *s, const struct stm_place *p, const struct stm_cached **ret)

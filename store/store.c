@@ -65,7 +65,10 @@ static int sys_get(struct stm_store *s, const char *name, void *payload, size_t 
     return err;
 }
 
-/* Ids are taken from blocks whose end is stored before the first of them is used. */
+/*
+ * Ids are taken from blocks whose end is stored before the first of them is used: durably, since a file may be ingested under an id and
+ * outlive a power cut that the log did not.
+ */
 int stm_store_new_id(struct stm_store *s, uint64_t *ret)
 {
     uint8_t limit[8];
@@ -74,7 +77,7 @@ int stm_store_new_id(struct stm_store *s, uint64_t *ret)
     stm_mutex_lock(&s->ids);
     if (s->next_id >= s->id_limit) {
         stm_put_u64(limit, s->id_limit + ID_BLOCK);
-        err = s->id_limit + ID_BLOCK > STM_ID_MAX ? STM_E_ID_RANGE : sys_put(s, "ids", limit, sizeof limit, false);
+        err = s->id_limit + ID_BLOCK > STM_ID_MAX ? STM_E_ID_RANGE : sys_put(s, "ids", limit, sizeof limit, true);
         if (err == 0)
             s->id_limit += ID_BLOCK;
     }
@@ -289,7 +292,7 @@ static int open_files(struct stm_store *s, const struct stm_store_options *opt, 
 
 int stm_store_open(const struct stm_store_options *opt, struct stm_store **ret, char **ret_why)
 {
-    struct stm_store *s;
+    struct stm_store *s = NULL;
     bool fresh = opt->create || opt->engine == STM_ENGINE_MEM;
     int err = alloc_store(opt, &s);
 
