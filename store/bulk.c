@@ -179,9 +179,8 @@ static int see_all(struct stm_bulk *b)
     return err;
 }
 
-static int run(void *arg)
+static int update(struct stm_bulk *b, int (*build)(struct stm_txn *txn, void *arg))
 {
-    struct stm_bulk *b = arg;
     struct stm_change change = {.uid = b->opt.uid, .gid = b->opt.gid, .pid = b->opt.pid, .message = b->message};
 
     if (b->begun) {
@@ -189,7 +188,31 @@ static int run(void *arg)
         change.message = b->text;
         change.effective_ns = b->effective_ns;
     }
-    return stm_update(b->store, &change, stm_replay_build, &b->replay, NULL);
+    return stm_update(b->store, &change, build, &b->replay, NULL);
+}
+
+static int run(void *arg)
+{
+    return update(arg, stm_replay_build);
+}
+
+/* A build that refuses to change anything. */
+static int build_unchanged(struct stm_txn *txn, void *arg)
+{
+    const struct stm_replay *r = arg;
+    int err = stm_replay_build(txn, arg);
+
+    return err == 0 && r->changed ? -EAGAIN : err;
+}
+
+/* Worth a look whether the batch changes anything at all: most of it is there. */
+static bool mostly_there(const struct stm_bulk *b)
+{
+    size_t there = 0;
+
+    for (size_t i = 0; i < b->seen_count; i++)
+        there += b->seen[i].object != 0;
+    return there > b->seen_count / 2;
 }
 
 /* What the kernel may have cached: entries that exist, and the directories that get new ones. */
@@ -214,7 +237,10 @@ static int tell_list(const struct stm_bulk *b, struct stm_bulk_touched **ret, si
     return 0;
 }
 
-/* Commits where the kernel looks on. Between looking and committing somebody may change what was seen: then look again. */
+/*
+ * Commits where the kernel looks on. Between looking and committing somebody may change what was seen: then look again. A repeated import
+ * mostly changes nothing, and then the kernel keeps what it has cached.
+ */
 static int run_applied(struct stm_bulk *b)
 {
     struct stm_bulk_touched *list = NULL;
@@ -223,10 +249,13 @@ static int run_applied(struct stm_bulk *b)
 
     for (int i = 0; err == -ESTALE && i < TRIES; i++) {
         err = see_all(b);
-        if (err == 0)
-            err = tell_list(b, &list, &n);
         b->replay.seen = b->seen;
         b->replay.seen_count = b->seen_count;
+        if (err == 0)
+            err = mostly_there(b) ? update(b, build_unchanged) : -EAGAIN;
+        if (err != -EAGAIN)
+            continue;
+        err = tell_list(b, &list, &n);
         if (err == 0)
             err = b->opt.apply(b->opt.apply_arg, list, n, run, b);
         free(list);
@@ -267,7 +296,11 @@ static int flush(struct stm_bulk *b)
 {
     if (b->batch.count == 0 && !b->begun)
         return 0;
-    b->replay = (struct stm_replay){.batch = &b->batch, .failed = b->batch.count, .target = stm_slice_str(b->target), .uid = b->opt.uid, .gid = b->opt.gid,
+    b->replay = (struct stm_replay){.batch = &b->batch,
+                                    .failed = b->batch.count,
+                                    .target = stm_slice_str(b->target),
+                                    .uid = b->opt.uid,
+                                    .gid = b->opt.gid,
                                     .keep = b->opt.apply != NULL};
     if (b->begun) {
         b->replay.mark = stm_slice_str(b->id);
@@ -379,7 +412,12 @@ static int bulk_finish(void *arg, uint64_t skipped, struct stm_bulk_counts *ret)
 
 struct stm_sink stm_bulk_sink(struct stm_bulk *b)
 {
-    return (struct stm_sink){.arg = b, .put = bulk_put, .begin = bulk_begin, .commit = bulk_commit, .finish = bulk_finish, .where = bulk_where,
+    return (struct stm_sink){.arg = b,
+                             .put = bulk_put,
+                             .begin = bulk_begin,
+                             .commit = bulk_commit,
+                             .finish = bulk_finish,
+                             .where = bulk_where,
                              .spool = stm_store_stage(b->store)};
 }
 
@@ -390,11 +428,13 @@ int stm_bulk_check(const struct stm_bulk_item *item)
     if (err == 0 && item->kind == STM_BULK_LINK)
         err = item->target.len ? check_path(item->target) : STM_E_BAD_NAME;
     if (err == 0 && item->kind == STM_BULK_SYMLINK)
-        err = item->target.len > STM_TARGET_MAX ? -ENAMETOOLONG
-            : item->target.len == 0 || memchr(item->target.data, 0, item->target.len) ? STM_E_BAD_NAME : 0;
+        err = item->target.len > STM_TARGET_MAX                                         ? -ENAMETOOLONG
+              : item->target.len == 0 || memchr(item->target.data, 0, item->target.len) ? STM_E_BAD_NAME
+                                                                                        : 0;
     if (err == 0 && (item->kind < STM_BULK_DIR || item->kind > STM_BULK_REMOVE || (item->kind == STM_BULK_FILE && !item->source)))
         err = -EINVAL;
-    if (err == 0 && item->kind == STM_BULK_SPECIAL && !(S_ISFIFO(item->type) || S_ISSOCK(item->type) || S_ISCHR(item->type) || S_ISBLK(item->type)))
+    if (err == 0 && item->kind == STM_BULK_SPECIAL &&
+        !(S_ISFIFO(item->type) || S_ISSOCK(item->type) || S_ISCHR(item->type) || S_ISBLK(item->type)))
         err = -EINVAL;
     return err;
 }

@@ -155,6 +155,7 @@ static int step(struct stm_walk *w, uint64_t parent, struct stm_slice name, uint
         *ret = e.object;
     if (err != -ENOENT || !w->txn)
         return err;
+    w->made = true;
     err = stm_tree_create(w->txn, parent, name, &(struct stm_new){.mode = S_IFDIR | 0755, .uid = w->uid, .gid = w->gid}, &o);
     if (err == 0)
         *ret = o.id;

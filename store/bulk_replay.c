@@ -130,12 +130,16 @@ static int clear_place(struct stm_replay *r, struct place *p)
 static int make(struct stm_replay *r, struct place *p, uint32_t type, uint32_t mode)
 {
     const struct stm_bulk_attr *a = &p->op->attr;
-    struct stm_new n = {.mode = type | (a->valid & STM_SET_MODE ? a->mode & MODE_BITS : mode), .uid = a->valid & STM_SET_UID ? a->uid : r->uid,
-                        .gid = a->valid & STM_SET_GID ? a->gid : r->gid, .rdev = p->op->rdev,
-                        .mtime_ns = a->valid & STM_SET_MTIME ? a->mtime_ns : 0, .atime_ns = a->valid & STM_SET_ATIME ? a->atime_ns : 0};
+    struct stm_new n = {.mode = type | (a->valid & STM_SET_MODE ? a->mode & MODE_BITS : mode),
+                        .uid = a->valid & STM_SET_UID ? a->uid : r->uid,
+                        .gid = a->valid & STM_SET_GID ? a->gid : r->gid,
+                        .rdev = p->op->rdev,
+                        .mtime_ns = a->valid & STM_SET_MTIME ? a->mtime_ns : 0,
+                        .atime_ns = a->valid & STM_SET_ATIME ? a->atime_ns : 0};
 
     if (type == S_IFLNK)
         n.target = text(r, p->op->target);
+    r->changed = true;
     return stm_tree_create(r->txn, p->parent, p->name, &n, &p->object);
 }
 
@@ -150,8 +154,10 @@ static int fix_xattrs(struct stm_replay *r, const struct place *p, bool fresh)
         struct stm_slice name = text(r, pair[0]), value = text(r, pair[1]);
         stm_buf_clear(&have);
         err = bare ? -ENODATA : stm_xattr_get(&r->view, p->object.id, name, &have);
-        if (err == -ENODATA || (err == 0 && !stm_slice_eq(stm_buf_slice(&have), value)))
+        if (err == -ENODATA || (err == 0 && !stm_slice_eq(stm_buf_slice(&have), value))) {
             err = stm_xattr_set(r->txn, p->object.id, name, value, 0);
+            r->changed = true;
+        }
     }
     stm_buf_release(&have);
     return err;
@@ -172,6 +178,7 @@ static int fix_attr(struct stm_replay *r, const struct place *p)
         set.valid |= STM_SET_GID;
     if ((a->valid & STM_SET_MTIME) && set.mtime_ns != o->mtime_ns)
         set.valid |= STM_SET_MTIME;
+    r->changed |= set.valid != 0;
     return set.valid ? stm_object_set(r->txn, o->id, &set, NULL) : 0;
 }
 
@@ -185,6 +192,8 @@ static int save(struct stm_replay *r, struct place *p)
     const struct stm_bulk_attr *a = &p->op->attr;
     struct stm_save s = {.content = &p->op->content, .mtime_ns = a->valid & STM_SET_MTIME ? a->mtime_ns : 0};
     struct stm_tip before = p->object.tip;
+
+    r->changed = true;
     int err = stm_version_save(r->txn, p->object.id, &s, &p->object);
 
     if (err == 0 && (before.seq == 0 || before.ordinal != p->object.tip.ordinal))
@@ -274,6 +283,7 @@ static int do_link(struct stm_replay *r, struct place *p)
     if (p->object.id)
         err = clear_place(r, p);
     r->counts.others++;
+    r->changed = true;
     return err < 0 ? err : stm_tree_link(r->txn, e.object, p->parent, p->name, &o);
 }
 
@@ -284,6 +294,7 @@ static int do_remove(struct stm_replay *r, struct place *p)
     int err = clear_place(r, p);
     if (err == 0)
         r->counts.removed++;
+    r->changed = true;
     return err;
 }
 
@@ -365,6 +376,7 @@ int stm_replay_build(struct stm_txn *txn, void *arg)
 
     r->counts = (struct stm_bulk_counts){0};
     r->failed = r->batch->count;
+    r->changed = r->mark.len > 0;
     r->txn = txn;
     r->view = stm_txn_view(txn);
     r->walk = (struct stm_walk){.view = r->view, .txn = txn, .uid = r->uid, .gid = r->gid};
@@ -375,6 +387,7 @@ int stm_replay_build(struct stm_txn *txn, void *arg)
         err = prune_all(r, stm_slice("", 0), r->target.len);
     if (err == 0 && r->mark.len)
         err = remember(r);
+    r->changed |= r->walk.made;
     stm_walk_release(&r->walk);
     return err;
 }

@@ -146,6 +146,8 @@ static int merge_next(struct stm_dir *d, struct stm_entry *ret)
         err = stream_fill(&d->past, &d->view);
     if (err < 0)
         return err;
+    if (d->with_past && d->past.loaded && s->loaded && entry_cmp(&d->past.e, &s->e) == 0)
+        d->past.loaded = false; /* ended between the opening of the two streams: still in the one, already in the other */
     if (d->with_past && d->past.loaded && (!s->loaded || entry_cmp(&d->past.e, &s->e) < 0))
         s = &d->past;
     if (!s->loaded)

@@ -67,7 +67,7 @@ struct stm_dec {
 /* Reads the fields of an unframed value: stm_frame_open gives one. */
 static inline struct stm_dec stm_dec(struct stm_slice payload)
 {
-    return (struct stm_dec){payload.data, (const uint8_t *)payload.data + payload.len, false};
+    return (struct stm_dec){payload.data, payload.len ? (const uint8_t *)payload.data + payload.len : payload.data, false};
 }
 uint8_t stm_dec_u8(struct stm_dec *d);
 uint32_t stm_dec_u32(struct stm_dec *d);

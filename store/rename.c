@@ -147,7 +147,7 @@ static int take_waiting(struct move *m, bool *ret_dropped)
         if (err < 0)
             return err;
         m->r->made_version = take.made_version;
-        *ret_dropped = true;
+        *ret_dropped = take.drop;
     }
     return stm_tombstone_delete(m->t, m->r->to_parent, m->r->to);
 }
@@ -187,6 +187,10 @@ static int move_exchange(struct move *m)
         m->n.parent = m->r->to_parent;
     if (S_ISDIR(m->o.mode))
         m->o.parent = m->r->from_parent;
+    if (!stm_name_is_junk(m->r->to))
+        m->n.flags &= ~(uint32_t)STM_OBJ_NOHISTORY;
+    if (!stm_name_is_junk(m->r->from))
+        m->o.flags &= ~(uint32_t)STM_OBJ_NOHISTORY;
     stm_object_touch(m->t, &m->n, false);
     stm_object_touch(m->t, &m->o, false);
     if (err == 0)
@@ -229,8 +233,10 @@ int stm_tree_replace(struct stm_txn *txn, uint64_t nameless, uint64_t parent, st
     struct stm_view v = stm_txn_view(txn);
     struct stm_object dir, n, o;
     struct stm_dentry d;
-    int err = stm_parent_load(txn, parent, &dir);
+    int err = stm_name_check(to);
 
+    if (err == 0)
+        err = stm_parent_load(txn, parent, &dir);
     if (err == 0)
         err = stm_dentry_load(&v, parent, to, &d);
     if (err == 0)

@@ -4,8 +4,6 @@
  */
 #include "inner.h"
 
-enum { FORKS_MAX = 64 }; /* a chain of forks longer than this is damage */
-
 int stm_line_load(const struct stm_view *v, uint64_t line, struct stm_line *ret)
 {
     struct stm_key key = stm_key_index(STM_IX_LINE, line);
@@ -97,7 +95,7 @@ static int own_row(const struct stm_view *v, uint64_t line, uint32_t ordinal, st
 
 int stm_version_row(const struct stm_view *v, uint64_t line, uint32_t ordinal, struct stm_version_row *ret)
 {
-    for (int i = 0; i < FORKS_MAX; i++) {
+    for (;;) {
         struct stm_line l;
         int err = own_row(v, line, ordinal, ret);
         if (err != -ENOENT)
@@ -107,9 +105,10 @@ int stm_version_row(const struct stm_view *v, uint64_t line, uint32_t ordinal, s
             return err;
         if (!l.fork_line || ordinal >= l.fork_ordinal)
             return -ENOENT;
+        if (l.fork_line >= line)
+            return STM_E_CORRUPT; /* a fork is younger than what it was forked from: so this ends */
         line = l.fork_line;
     }
-    return STM_E_CORRUPT;
 }
 
 /* What a binary search looks for: the last row for which `before` is not positive. */

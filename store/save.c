@@ -93,13 +93,23 @@ static int write_version(struct stm_txn *t, struct stm_object *o, struct stm_ver
     return 0;
 }
 
-/* The content becomes what the line's newest version already holds: no version is made. */
-static void show_tip(struct stm_object *o)
+/*
+ * The content becomes what the line's newest version already holds: no version is made. If that version is older than the object's time
+ * on the line, the object was empty until now: what was until now is remembered by itself.
+ */
+static int show_tip(struct stm_txn *t, struct stm_object *o)
 {
+    int err = 0;
+
     o->head_seq = o->tip.seq;
     o->size = o->tip.size;
-    if (o->floor_seq > o->tip.seq)
-        o->floor_seq = o->tip.seq;
+    if (o->floor_seq <= o->tip.seq)
+        return 0;
+    if (o->line_since != STM_SEQ_THIS)
+        err = stm_past_line_put(t, o);
+    o->line_since = STM_SEQ_THIS;
+    o->floor_seq = o->tip.seq;
+    return err;
 }
 
 /* The number of the next version of the line. */
@@ -161,7 +171,7 @@ static int take_back(struct stm_txn *t, struct stm_object *o)
         err = delete_version(t, o->line, o->tip.ordinal, o->tip.seq);
     if (err == 0) {
         o->tip = (struct stm_tip){prev.seq, prev.ordinal, prev.semver, prev.size, prev.hash};
-        show_tip(o);
+        err = show_tip(t, o);
     }
     return err;
 }
@@ -176,39 +186,74 @@ static bool has_own_previous(struct stm_txn *t, const struct stm_object *o, cons
            stm_hash_eq(&prev.hash, &now->row.hash);
 }
 
-/* Replaces the object's newest version, which nobody has seen as a version yet. */
-static int amend(struct stm_txn *t, struct stm_object *o, const struct stm_save *save, struct stm_version *ver)
+/* Must a version be made even if nothing differs? */
+static bool is_forced(const struct stm_save *save)
 {
-    bool free_to_drop = !save->always && !save->exact;
-    int same = free_to_drop ? same_content(t, o->line, o->tip.ordinal, ver) : 0;
+    return save && (save->always || save->exact);
+}
 
-    if (same != 0)
-        return same < 0 ? same : 0;
-    if (free_to_drop && has_own_previous(t, o, ver)) {
-        same = same_content(t, o->line, o->tip.ordinal - 1, ver);
+/* Another content in place of the line's newest version, under its ordinal and the number in ver; the one before may have it already. */
+static int replace_tip(struct stm_txn *t, struct stm_object *o, const struct stm_save *save, struct stm_version *ver)
+{
+    if (!is_forced(save) && has_own_previous(t, o, ver)) {
+        int same = same_content(t, o->line, o->tip.ordinal - 1, ver);
         if (same != 0)
             return same < 0 ? same : take_back(t, o);
     }
     ver->row.ordinal = o->tip.ordinal;
-    ver->row.semver = o->tip.semver;
     int err = delete_version(t, o->line, o->tip.ordinal, o->tip.seq);
+    return err < 0 ? err : write_version(t, o, ver);
+}
+
+/* Replaces the object's newest version, which nobody has seen as a version yet. */
+static int amend(struct stm_txn *t, struct stm_object *o, const struct stm_save *save, struct stm_version *ver)
+{
+    int same = is_forced(save) ? 0 : same_content(t, o->line, o->tip.ordinal, ver);
+
+    if (same != 0)
+        return same < 0 ? same : 0;
+    ver->row.semver = o->tip.semver;
+    return replace_tip(t, o, save, ver);
+}
+
+/* As show_tip; but a newest version that is inherited lies on another line, where the object's content cannot be: copied, same number. */
+static int show_or_copy_tip(struct stm_txn *t, struct stm_object *o, struct stm_version *ver)
+{
+    struct stm_view v = stm_txn_view(t);
+    struct stm_version_row row;
+    struct stm_line line;
+    int err = stm_version_row(&v, o->line, o->tip.ordinal, &row);
+
+    if (err < 0 || row.line == o->line)
+        return err < 0 ? err : show_tip(t, o);
+    err = stm_line_load(&v, o->line, &line);
+    if (err < 0)
+        return err;
+    line.fork_ordinal = row.ordinal;
+    ver->row.ordinal = row.ordinal;
+    ver->row.semver = row.semver;
+    ver->row.recorded_ns = row.recorded_ns;
+    err = stm_line_put(t, o->line, &line);
     return err < 0 ? err : write_version(t, o, ver);
 }
 
 /* Adds a version to the object's line, unless it would equal the newest. */
 static int append(struct stm_txn *t, struct stm_object *o, const struct stm_save *save, struct stm_version *ver)
 {
-    if (o->tip.seq != 0 && !(save && (save->always || save->exact))) {
+    if (o->tip.seq != 0 && !is_forced(save)) {
         int same =
             o->tip.size == ver->row.size && stm_hash_eq(&o->tip.hash, &ver->row.hash) ? same_content(t, o->line, o->tip.ordinal, ver) : 0;
         if (same < 0)
             return same;
-        if (same) {
-            show_tip(o);
-            return 0;
-        }
+        if (same)
+            return show_or_copy_tip(t, o, ver);
     }
     int err = next_number(o, save, &ver->row);
+    if (err == 0 && o->tip.seq == STM_SEQ_THIS) { /* a line has one version of a commit: what came last in it */
+        if (!save || !save->exact)
+            ver->row.semver = o->tip.semver;
+        return replace_tip(t, o, save, ver);
+    }
     return err < 0 ? err : write_version(t, o, ver);
 }
 
@@ -228,6 +273,8 @@ int stm_version_save(struct stm_txn *txn, uint64_t object, const struct stm_save
 
     if (err == 0 && !S_ISREG(o.mode))
         err = S_ISDIR(o.mode) ? -EISDIR : -EINVAL;
+    if (err == 0 && (o.flags & STM_OBJ_LINE_GONE))
+        err = -ESTALE; /* its line is another's: a version here would take the place of one of the other's */
     if (err < 0)
         return err;
     err = from_content(txn, &o, save, &ver);
@@ -275,7 +322,7 @@ static int own_content(struct stm_txn *t, const struct stm_take *take, struct st
 static int fork_line(struct stm_txn *t, struct stm_object *o)
 {
     struct stm_view v = stm_txn_view(t);
-    struct stm_line line = {.owner = o->id, .fork_line = o->line};
+    struct stm_line before, line = {.owner = o->id, .fork_line = o->line};
     struct stm_buf buf = STM_BUF_INIT;
     struct stm_slice body;
     struct stm_version ver = {0};
@@ -284,6 +331,10 @@ static int fork_line(struct stm_txn *t, struct stm_object *o)
     int err = stm_store_new_id(t->store, &id);
 
     line.fork_ordinal = o->tip.seq == 0 ? 0 : shows ? o->tip.ordinal : o->tip.ordinal + 1;
+    if (err == 0)
+        err = stm_line_load(&v, o->line, &before);
+    if (err == 0 && before.fork_line && line.fork_ordinal <= before.fork_ordinal)
+        line.fork_line = before.fork_line; /* nothing of the line itself is inherited */
     if (err == 0)
         err = stm_past_line_put(t, o);
     if (err == 0)
@@ -308,13 +359,27 @@ static int fork_line(struct stm_txn *t, struct stm_object *o)
     return err;
 }
 
+/*
+ * The object's line goes to another. It goes on with a fork if it has other names; also if what it shows was saved by this very commit, since
+ * the next version of this commit takes that one's place in the line.
+ */
+static int give_up_line(struct stm_txn *t, struct stm_object *old)
+{
+    if (old->nlink > 0 || old->head_seq == STM_SEQ_THIS)
+        return fork_line(t, old);
+    old->line_until = STM_SEQ_THIS;
+    old->flags |= STM_OBJ_LINE_GONE;
+    return 0;
+}
+
 /* `n` leaves its own line: dropped when it holds nothing but the one version that moves on, else remembered. */
 static int leave_line(struct stm_txn *t, struct stm_take *take)
 {
     struct stm_object *n = take->n;
     bool only_mine = n->tip.seq == n->head_seq && n->tip.ordinal == 0 && n->line == n->id;
+    bool elsewhere = n->nlink > 1 && !(n->flags & STM_OBJ_NOHISTORY); /* another name has had that content */
 
-    take->drop = take->drop && only_mine;
+    take->drop = take->drop && only_mine && !elsewhere;
     if (!take->drop)
         return n->line_since == STM_SEQ_THIS ? 0 : stm_past_line_put(t, n);
     return n->tip.seq ? delete_version(t, n->line, 0, n->tip.seq) : 0;
@@ -339,12 +404,8 @@ int stm_line_take(struct stm_txn *t, struct stm_take *take)
         err = stm_content_register(t, take->save->content);
     if (err == 0)
         err = leave_line(t, take);
-    if (err == 0 && old->nlink > 0)
-        err = fork_line(t, old);
-    if (old->nlink == 0) {
-        old->line_until = STM_SEQ_THIS;
-        old->flags |= STM_OBJ_LINE_GONE;
-    }
+    if (err == 0)
+        err = give_up_line(t, old);
     n->line = taken;
     n->line_since = n->floor_seq = STM_SEQ_THIS;
     n->line_until = STM_SEQ_HEAD;
@@ -372,10 +433,9 @@ int stm_line_continue(struct stm_txn *t, struct stm_object *n, struct stm_object
     n->line_since = n->floor_seq = STM_SEQ_THIS;
     n->tip = old->tip;
     n->head_seq = 0;
-    old->line_until = STM_SEQ_THIS;
-    old->flags |= STM_OBJ_LINE_GONE;
     line.owner = n->id;
-    return stm_line_put(t, n->line, &line);
+    err = give_up_line(t, old);
+    return err < 0 ? err : stm_line_put(t, n->line, &line);
 }
 
 int stm_line_drop(struct stm_txn *t, const struct stm_object *o)

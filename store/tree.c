@@ -246,6 +246,7 @@ int stm_tree_link(struct stm_txn *t, uint64_t object, uint64_t parent, struct st
     struct stm_view v = stm_txn_view(t);
     struct stm_object dir, o;
     struct stm_dentry d;
+    uint64_t waits;
     int err = stm_name_check(name);
 
     if (err == 0)
@@ -270,6 +271,10 @@ int stm_tree_link(struct stm_txn *t, uint64_t object, uint64_t parent, struct st
     err = stm_object_put(t, &o, keep_target);
     if (err == 0)
         err = stm_dentry_put(t, parent, name, object, o.mode & S_IFMT);
+    if (err == 0 && S_ISREG(o.mode) && !stm_name_is_junk(name)) {
+        err = stm_tombstone_load(&v, parent, name, &waits); /* the name has another line from now on */
+        err = err == 0 ? stm_tombstone_delete(t, parent, name) : err == -ENOENT ? 0 : err;
+    }
     if (err == 0)
         err = stm_parent_change(t, &dir, 1, 0);
     if (err == 0)

@@ -64,7 +64,8 @@ static void put_removal(const char *path)
 
 static int begin(const char *id)
 {
-    return sink.begin(sink.arg, &(struct stm_bulk_commit){.id = stm_slice_str(id), .author = "A <a@b>", .message = "why", .effective_ns = 1000});
+    return sink.begin(sink.arg,
+                      &(struct stm_bulk_commit){.id = stm_slice_str(id), .author = "A <a@b>", .message = "why", .effective_ns = 1000});
 }
 
 static void commit(void)
@@ -159,9 +160,17 @@ static void attributes_are_given_and_put_right(void **state)
 {
     struct stm_bulk_xattr x = {stm_slice_str("user.k"), stm_slice_str("v")};
     struct stm_source src = {.size = 1, .mem = "1"};
-    struct stm_bulk_item item = {.kind = STM_BULK_FILE, .path = stm_slice_str("f"), .source = &src,
-        .attr = {.valid = STM_SET_MODE | STM_SET_UID | STM_SET_GID | STM_SET_MTIME | STM_SET_ATIME, .mode = 04750, .uid = 1, .gid = 2,
-                 .mtime_ns = 3000000001, .atime_ns = -5, .xattrs = &x, .xattr_count = 1}};
+    struct stm_bulk_item item = {.kind = STM_BULK_FILE,
+                                 .path = stm_slice_str("f"),
+                                 .source = &src,
+                                 .attr = {.valid = STM_SET_MODE | STM_SET_UID | STM_SET_GID | STM_SET_MTIME | STM_SET_ATIME,
+                                          .mode = 04750,
+                                          .uid = 1,
+                                          .gid = 2,
+                                          .mtime_ns = 3000000001,
+                                          .atime_ns = -5,
+                                          .xattrs = &x,
+                                          .xattr_count = 1}};
     struct stm_buf value = STM_BUF_INIT;
 
     (void)state;
@@ -256,7 +265,8 @@ static void a_source_that_fails_drops_only_its_file(void **state)
 
     (void)state;
     put("a", "1");
-    assert_int_equal(sink.put(sink.arg, &(struct stm_bulk_item){.kind = STM_BULK_FILE, .path = stm_slice_str("b"), .source = &src}), -EACCES);
+    assert_int_equal(sink.put(sink.arg, &(struct stm_bulk_item){.kind = STM_BULK_FILE, .path = stm_slice_str("b"), .source = &src}),
+                     -EACCES);
     put("c", "3");
     finish();
     expect("/t/a", "1");
@@ -450,6 +460,26 @@ static void the_kernel_is_told_what_is_going_to_change(void **state)
     assert_true(was_told(find("/t"), "a", a)); /* it was empty then */
 }
 
+static void the_kernel_is_not_bothered_when_nothing_changes(void **state)
+{
+    (void)state;
+    open_applied();
+    put("a", "1");
+    put("b", "2");
+    finish();
+    told_count = 0;
+    put("a", "1");
+    put("b", "2");
+    finish();
+    assert_int_equal(told_count, 0);
+    assert_int_equal(counts.unchanged, 2);
+    put("a", "1");
+    put("b", "3");
+    finish();
+    assert_true(told_count > 0);
+    expect("/t/b", "3");
+}
+
 static uint64_t intruder;
 
 static void intrude(void)
@@ -488,6 +518,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_file_and_a_directory_can_change_places_in_one_commit, setup, teardown),
         cmocka_unit_test_setup_teardown(a_failing_commit_leaves_the_batches_before_it, setup, teardown),
         cmocka_unit_test_setup_teardown(the_kernel_is_told_what_is_going_to_change, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_kernel_is_not_bothered_when_nothing_changes, setup, teardown),
         cmocka_unit_test_setup_teardown(what_appears_between_telling_and_committing_is_told_too, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -80,7 +80,8 @@ static void change(struct stm_engine *e, struct model *m, uint64_t *random)
         name(names[i], k);
         values[i] = (int)(next_random(random) & 0xffff);
         m->value[k] = put ? values[i] : ABSENT;
-        ops[i] = (struct stm_op){put ? STM_OP_PUT : STM_OP_DELETE, STM_VERSION, stm_slice_str(names[i]), stm_slice(&values[i], sizeof(int))};
+        ops[i] =
+            (struct stm_op){put ? STM_OP_PUT : STM_OP_DELETE, STM_VERSION, stm_slice_str(names[i]), stm_slice(&values[i], sizeof(int))};
     }
     assert_int_equal(e->ops->commit(e, ops, (size_t)n, false), 0);
 }

@@ -1,7 +1,8 @@
 /*
- * bulk.h: bringing many things into a store: a sink that importers feed, and the loader that stands behind it. The loader gathers what it is
- * given and commits it in batches; it makes no version of a file whose content is the newest already, so that importing twice changes
- * nothing. It does not read directories, dictionaries or repositories: src/import_*.c do. A sink may also be a stream to another process.
+ * bulk.h: bringing many things into a store: a sink that importers feed, and the loader that stands behind it. The loader gathers what
+ * it is given and commits it in batches; it makes no version of a file whose content is the newest already, so that importing twice
+ * changes nothing. It does not read directories, dictionaries or repositories: src/import_*.c do. A sink may also be a stream to
+ * another process.
  *
  *     struct stm_bulk *b;
  *     err = stm_bulk_new(store, &(struct stm_bulk_options){.target = "/dictionary/en"}, &b);
@@ -10,9 +11,10 @@
  *     err = sink.finish(sink.arg, 0, &counts);
  *     stm_bulk_free(b);
  *
- * Invariants: (1) what was put is committed in the order of the puts, but removals first within a commit; a failure leaves a prefix of the batches, never part of one;
- * (2) what is put between begin and commit is one commit; (3) directories that a path needs are made with mode 0755; (4) a directory never
- * gives way to something else unless it is empty, and nothing but a directory ever becomes one: -EISDIR, -ENOTDIR.
+ * Invariants: (1) what was put is committed in the order of the puts, but removals first within a commit; a failure leaves a prefix of
+ * the batches, never part of one; (2) what is put between begin and commit is one commit; (3) directories that a path needs are made
+ * with mode 0755; (4) a directory never gives way to something else unless it is empty, and nothing but a directory ever becomes one:
+ * -EISDIR, -ENOTDIR.
  * Thread-safety: one thread at a time per sink or loader.
  */
 #ifndef STEMMA_BULK_H
@@ -58,9 +60,9 @@ struct stm_bulk_item {
 
 /* A commit of the source's own. */
 struct stm_bulk_commit {
-    struct stm_slice id;           /* the source's name for it; remembered with the target. Not empty, at most 100 bytes */
-    const char *author, *message;  /* or NULL */
-    int64_t effective_ns;          /* the author's date */
+    struct stm_slice id;          /* the source's name for it; remembered with the target. Not empty, at most 100 bytes */
+    const char *author, *message; /* or NULL */
+    int64_t effective_ns;         /* the author's date */
 };
 
 struct stm_bulk_counts {
@@ -69,16 +71,16 @@ struct stm_bulk_counts {
     uint64_t unchanged; /* files that had that content already */
     uint64_t others;    /* directories, symlinks, fifos, links made */
     uint64_t removed;
-    uint64_t skipped;   /* as the importer said at finish */
+    uint64_t skipped; /* as the importer said at finish */
     uint64_t commits;
-    uint64_t bytes;     /* of the files put */
+    uint64_t bytes; /* of the files put */
 };
 
 struct stm_sink {
     void *arg;
     /*
-     * 0. Refused with nothing done, so that the importer may skip it and go on: STM_E_BAD_NAME, -ENAMETOOLONG (a name, or a symlink's target).
-     * The error of source->read when that failed: the item is dropped. Any other error is final.
+     * 0. Refused with nothing done, so that the importer may skip it and go on: STM_E_BAD_NAME, -ENAMETOOLONG (a name, or a symlink's
+     * target). The error of source->read when that failed: the item is dropped. Any other error is final.
      */
     int (*put)(void *arg, const struct stm_bulk_item *item);
     /*
@@ -102,13 +104,13 @@ struct stm_bulk_touched {
 };
 
 struct stm_bulk_options {
-    const char *target;  /* directory in the store, "/a/b"; made with those above it when the first batch needs it */
+    const char *target; /* directory in the store, "/a/b"; made with those above it when the first batch needs it */
     uint32_t uid, gid, pid;
-    const char *message; /* of the loader's own batches, or NULL */
+    const char *message;             /* of the loader's own batches, or NULL */
     size_t batch_items, batch_bytes; /* a batch is committed when it has so much; 0: 1,000 and 4 MiB */
     /*
-     * Where the store is mounted: runs commit(commit_arg) between telling the kernel and telling it again, and returns its result. NULL: the
-     * loader just commits.
+     * Where the store is mounted: runs commit(commit_arg) between telling the kernel and telling it again, and returns its result.
+     * NULL: the loader just commits.
      */
     int (*apply)(void *arg, const struct stm_bulk_touched *touched, size_t count, int (*commit)(void *commit_arg), void *commit_arg);
     void *apply_arg;

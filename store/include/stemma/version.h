@@ -69,7 +69,8 @@ struct stm_save {
 /*
  * Makes the content the object's, and a version of its line. Equal to the newest version: no version (an amended one that now equals
  * its predecessor is taken back), mtime and ctime move all the same. ret: the object after it. ret->tip.seq == ret->head_seq tells
- * which version is the content; whether one was made: compare tip.ordinal.
+ * which version is the content; whether one was made: compare tip.ordinal. -ESTALE: the object was replaced or removed and its line is
+ * another object's now.
  */
 STM_MUST_CHECK int stm_version_save(struct stm_txn *txn, uint64_t object, const struct stm_save *save, struct stm_object *ret);
 
