@@ -1,0 +1,352 @@
+/*
+ * stage.c: see stage.h. The map has two levels, so that one byte written far away costs one page of it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "stage.h"
+
+enum { MAP_WORDS = 512, MAP_BITS = MAP_WORDS * 64 }; /* of one page of the map */
+
+static bool map_get(const struct stm_stage *st, uint64_t block)
+{
+    uint64_t page = block / MAP_BITS, bit = block % MAP_BITS;
+
+    return page < st->map_pages && st->map[page] && (st->map[page][bit / 64] >> (bit % 64) & 1);
+}
+
+static int map_grow(struct stm_stage *st, uint64_t page)
+{
+    if (page >= st->map_pages) {
+        size_t pages = st->map_pages ? st->map_pages : 8;
+        while (pages <= page)
+            pages *= 2;
+        uint64_t **map = realloc(st->map, pages * sizeof *map);
+        if (!map)
+            return -ENOMEM;
+        memset(map + st->map_pages, 0, (pages - st->map_pages) * sizeof *map);
+        st->map = map;
+        st->map_pages = pages;
+    }
+    if (!st->map[page])
+        st->map[page] = calloc(MAP_WORDS, sizeof **st->map);
+    return st->map[page] ? 0 : -ENOMEM;
+}
+
+static int map_set(struct stm_stage *st, uint64_t block)
+{
+    uint64_t page = block / MAP_BITS, bit = block % MAP_BITS;
+    int err = map_grow(st, page);
+
+    if (err < 0)
+        return err;
+    st->map[page][bit / 64] |= UINT64_C(1) << (bit % 64);
+    return 0;
+}
+
+static int pwrite_all(int fd, const uint8_t *buf, size_t len, uint64_t off)
+{
+    while (len > 0) {
+        ssize_t n = pwrite(fd, buf, len, (off_t)off);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -EIO;
+        buf += n;
+        off += (uint64_t)n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+/* Bytes of the file; what lies behind its end is zero. */
+static int pread_zero(int fd, uint8_t *buf, size_t len, uint64_t off)
+{
+    while (len > 0) {
+        ssize_t n = pread(fd, buf, len, (off_t)off);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0) {
+            memset(buf, 0, len);
+            return 0;
+        }
+        buf += n;
+        off += (uint64_t)n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+/* What shows where nothing was written. */
+static int read_below(struct stm_stage *st, uint64_t off, uint8_t *buf, size_t len)
+{
+    size_t n = 0;
+
+    if (off < st->base_len) {
+        n = st->base_len - off < len ? (size_t)(st->base_len - off) : len;
+        int err = st->base.read(st->base.arg, off, buf, n);
+        if (err < 0)
+            return err;
+    }
+    memset(buf + n, 0, len - n);
+    return 0;
+}
+
+static int mem_reserve(struct stm_stage *st, size_t need)
+{
+    size_t cap = st->mem_cap ? st->mem_cap : 4096;
+
+    if (need <= st->mem_cap)
+        return 0;
+    while (cap < need)
+        cap *= 2;
+    uint8_t *mem = realloc(st->mem, cap);
+    if (!mem)
+        return -ENOMEM;
+    if (st->memory_gauge)
+        atomic_fetch_add(st->memory_gauge, cap - st->mem_cap);
+    st->mem = mem;
+    st->mem_cap = cap;
+    return 0;
+}
+
+static void mem_free(struct stm_stage *st)
+{
+    if (st->memory_gauge)
+        atomic_fetch_sub(st->memory_gauge, st->mem_cap);
+    free(st->mem);
+    st->mem = NULL;
+    st->mem_cap = 0;
+}
+
+static int open_file(struct stm_stage *st)
+{
+    if (st->dir[0] == 0) {
+        st->fd = memfd_create("stemma-draft", MFD_CLOEXEC);
+        return st->fd < 0 ? -errno : 0;
+    }
+    if (asprintf(&st->path, "%s/%016llx", st->dir, (unsigned long long)st->id) < 0) {
+        st->path = NULL;
+        return -ENOMEM;
+    }
+    st->fd = open(st->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (st->fd >= 0)
+        return 0;
+    int err = -errno;
+    free(st->path);
+    st->path = NULL;
+    return err;
+}
+
+static void close_file(struct stm_stage *st)
+{
+    if (st->fd >= 0)
+        close(st->fd);
+    if (st->path)
+        unlink(st->path);
+    free(st->path);
+    st->path = NULL;
+    st->fd = -1;
+}
+
+/* Moves the content from memory to a file. */
+static int spill(struct stm_stage *st)
+{
+    int err = open_file(st);
+
+    for (uint64_t b = 0; err == 0 && b * STM_STAGE_BLOCK < st->size; b++)
+        err = map_set(st, b);
+    if (err == 0 && st->size > 0)
+        err = pwrite_all(st->fd, st->mem, (size_t)st->size, 0);
+    if (err < 0) {
+        close_file(st);
+        return err;
+    }
+    mem_free(st);
+    return 0;
+}
+
+int stm_stage_init(struct stm_stage *st, const struct stm_stage_base *base, const char *dir, uint64_t id)
+{
+    _Atomic uint64_t *gauge = st->memory_gauge;
+    int err;
+
+    *st = (struct stm_stage){.base = *base, .size = base->size, .base_len = base->size, .fd = -1, .id = id, .memory_gauge = gauge};
+    st->dir = strdup(dir);
+    if (!st->dir)
+        return -ENOMEM;
+    if (base->size > STM_STAGE_MEMORY) {
+        err = open_file(st);
+    } else {
+        err = mem_reserve(st, (size_t)base->size);
+        if (err == 0 && base->size > 0)
+            err = base->read(base->arg, 0, st->mem, (size_t)base->size);
+        st->base_len = 0;
+    }
+    if (err < 0)
+        stm_stage_release(st);
+    return err;
+}
+
+void stm_stage_release(struct stm_stage *st)
+{
+    _Atomic uint64_t *gauge = st->memory_gauge;
+
+    if (!st->dir)
+        return;
+    mem_free(st);
+    close_file(st);
+    for (size_t i = 0; i < st->map_pages; i++)
+        free(st->map[i]);
+    free(st->map);
+    free(st->dir);
+    *st = (struct stm_stage){.fd = -1, .memory_gauge = gauge};
+}
+
+/* Brings into the file what shows of a block that is about to be written in part. */
+static int fill_block(struct stm_stage *st, uint64_t block)
+{
+    uint8_t buf[STM_STAGE_BLOCK];
+    uint64_t off = block * STM_STAGE_BLOCK;
+
+    if (map_get(st, block) || off >= st->base_len)
+        return map_set(st, block);
+    size_t len = st->base_len - off < sizeof buf ? (size_t)(st->base_len - off) : sizeof buf;
+    int err = st->base.read(st->base.arg, off, buf, len);
+    if (err == 0)
+        err = pwrite_all(st->fd, buf, len, off);
+    return err < 0 ? err : map_set(st, block);
+}
+
+/* Before [off, end) is changed in the file: fills the blocks at both edges, marks the whole ones. */
+static int claim(struct stm_stage *st, uint64_t off, uint64_t end)
+{
+    uint64_t first = off / STM_STAGE_BLOCK, last = (end - 1) / STM_STAGE_BLOCK;
+    int err = 0;
+
+    if (off % STM_STAGE_BLOCK != 0)
+        err = fill_block(st, first);
+    if (err == 0 && end % STM_STAGE_BLOCK != 0)
+        err = fill_block(st, last);
+    for (uint64_t b = first; err == 0 && b <= last; b++)
+        err = map_set(st, b);
+    return err;
+}
+
+int stm_stage_write(struct stm_stage *st, uint64_t off, const void *buf, size_t len)
+{
+    int err = 0;
+
+    if (len == 0)
+        return 0;
+    if (off > STM_STAGE_MAX || len > STM_STAGE_MAX - off)
+        return -EFBIG;
+    if (st->fd < 0 && off + len > STM_STAGE_MEMORY)
+        err = spill(st);
+    if (err == 0 && st->fd < 0) {
+        err = mem_reserve(st, (size_t)(off + len));
+        if (err < 0)
+            return err;
+        if (off > st->size)
+            memset(st->mem + st->size, 0, (size_t)(off - st->size));
+        memcpy(st->mem + off, buf, len);
+    } else if (err == 0) {
+        err = claim(st, off, off + len);
+        if (err == 0)
+            err = pwrite_all(st->fd, buf, len, off);
+    }
+    if (err == 0 && off + len > st->size)
+        st->size = off + len;
+    return err;
+}
+
+/* How far from off the map says the same, at most len. */
+static size_t run_length(const struct stm_stage *st, uint64_t off, size_t len, bool *ret_written)
+{
+    uint64_t block = off / STM_STAGE_BLOCK, end = (block + 1) * STM_STAGE_BLOCK;
+    bool written = map_get(st, block);
+
+    while (end < off + len && map_get(st, end / STM_STAGE_BLOCK) == written)
+        end += STM_STAGE_BLOCK;
+    *ret_written = written;
+    return end - off < len ? (size_t)(end - off) : len;
+}
+
+int64_t stm_stage_read(struct stm_stage *st, uint64_t off, void *buf, size_t len)
+{
+    uint8_t *to = buf;
+    size_t done = 0;
+
+    if (off >= st->size)
+        return 0;
+    if (len > st->size - off)
+        len = (size_t)(st->size - off);
+    if (st->fd < 0) {
+        memcpy(buf, st->mem + off, len);
+        return (int64_t)len;
+    }
+    while (done < len) {
+        bool written;
+        size_t n = run_length(st, off + done, len - done, &written);
+        int err = written ? pread_zero(st->fd, to + done, n, off + done) : read_below(st, off + done, to + done, n);
+        if (err < 0)
+            return err;
+        done += n;
+    }
+    return (int64_t)len;
+}
+
+int stm_stage_truncate(struct stm_stage *st, uint64_t size)
+{
+    int err = 0;
+
+    if (size > STM_STAGE_MAX)
+        return -EFBIG;
+    if (st->fd < 0 && size > STM_STAGE_MEMORY)
+        err = spill(st);
+    if (err < 0)
+        return err;
+    if (st->fd < 0) {
+        err = mem_reserve(st, (size_t)size);
+        if (err == 0 && size > st->size)
+            memset(st->mem + st->size, 0, (size_t)(size - st->size));
+    } else if (size < st->size) {
+        err = ftruncate(st->fd, (off_t)size) < 0 ? -errno : 0;
+    }
+    if (err < 0)
+        return err;
+    st->size = size;
+    if (st->base_len > size)
+        st->base_len = size;
+    return 0;
+}
+
+int stm_stage_zero(struct stm_stage *st, uint64_t off, uint64_t len)
+{
+    if (off >= st->size || len == 0)
+        return 0;
+    if (len > st->size - off)
+        len = st->size - off;
+    if (st->fd < 0) {
+        memset(st->mem + off, 0, (size_t)len);
+        return 0;
+    }
+    int err = claim(st, off, off + len);
+    if (err < 0)
+        return err;
+    if (fallocate(st->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) == 0)
+        return 0;
+    static const uint8_t zeroes[65536];
+    for (uint64_t done = 0; err == 0 && done < len;) {
+        size_t n = len - done < sizeof zeroes ? (size_t)(len - done) : sizeof zeroes;
+        err = pwrite_all(st->fd, zeroes, n, off + done);
+        done += n;
+    }
+    return err;
+}

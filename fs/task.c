@@ -1,0 +1,176 @@
+/*
+ * task.c: the task thread. The list of tasks is short (what waits, and one timer), so it is searched from the front.
+ */
+#include <stdlib.h>
+#include <time.h>
+
+#include "task.h"
+
+struct item {
+    struct item *next;
+    struct stm_task task;
+    int64_t due_ns; /* CLOCK_MONOTONIC */
+};
+
+struct stm_tasks {
+    pthread_t thread;
+    pthread_mutex_t lock; /* guards first, stop */
+    pthread_cond_t cond;
+    struct item *first;
+    bool stop;
+    _Atomic unsigned waiting; /* items with an object */
+};
+
+static int64_t monotonic(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return stm_nanoseconds(ts);
+}
+
+/* Unlinks the item that is due first, if any is due (or all are, at the end); else tells when. */
+static struct item *take_due(struct stm_tasks *t, int64_t *ret_due_ns)
+{
+    struct item **best = NULL;
+
+    for (struct item **p = &t->first; *p; p = &(*p)->next) {
+        if (!best || (*p)->due_ns < (*best)->due_ns)
+            best = p;
+    }
+    if (!best)
+        return NULL;
+    *ret_due_ns = (*best)->due_ns;
+    if (!t->stop && (*best)->due_ns > monotonic())
+        return NULL;
+    struct item *i = *best;
+    *best = i->next;
+    if (i->task.object)
+        atomic_fetch_sub(&t->waiting, 1);
+    return i;
+}
+
+static void *task_main(void *arg)
+{
+    struct stm_fs *fs = arg;
+    struct stm_tasks *t = fs->tasks;
+
+    pthread_mutex_lock(&t->lock);
+    for (;;) {
+        int64_t due_ns = INT64_MAX;
+        struct item *i = take_due(t, &due_ns);
+        if (i) {
+            pthread_mutex_unlock(&t->lock);
+            i->task.run(fs, i->task.arg);
+            free(i);
+            pthread_mutex_lock(&t->lock);
+        } else if (t->stop) {
+            break;
+        } else if (due_ns == INT64_MAX) {
+            pthread_cond_wait(&t->cond, &t->lock);
+        } else {
+            struct timespec ts = stm_timespec(due_ns);
+            pthread_cond_timedwait(&t->cond, &t->lock, &ts);
+        }
+    }
+    pthread_mutex_unlock(&t->lock);
+    return NULL;
+}
+
+int stm_tasks_new(struct stm_fs *fs)
+{
+    struct stm_tasks *t = calloc(1, sizeof *t);
+    pthread_condattr_t attr;
+
+    if (!t)
+        return -ENOMEM;
+    pthread_mutex_init(&t->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&t->cond, &attr);
+    pthread_condattr_destroy(&attr);
+    fs->tasks = t;
+    int err = -pthread_create(&t->thread, NULL, task_main, fs);
+    if (err == 0)
+        return 0;
+    fs->tasks = NULL;
+    free(t);
+    return err;
+}
+
+void stm_tasks_free(struct stm_fs *fs)
+{
+    struct stm_tasks *t = fs->tasks;
+
+    if (!t)
+        return;
+    pthread_mutex_lock(&t->lock);
+    t->stop = true;
+    pthread_cond_signal(&t->cond);
+    pthread_mutex_unlock(&t->lock);
+    pthread_join(t->thread, NULL);
+    pthread_mutex_destroy(&t->lock);
+    pthread_cond_destroy(&t->cond);
+    free(t);
+    fs->tasks = NULL;
+}
+
+int stm_task_post(struct stm_fs *fs, const struct stm_task *task)
+{
+    struct stm_tasks *t = fs->tasks;
+    struct item *i = malloc(sizeof *i);
+
+    if (!i)
+        return -ENOMEM;
+    *i = (struct item){.task = *task, .due_ns = monotonic() + task->delay_ns};
+    pthread_mutex_lock(&t->lock);
+    if (task->object)
+        atomic_fetch_add(&t->waiting, 1);
+    i->next = t->first;
+    t->first = i;
+    pthread_cond_signal(&t->cond);
+    pthread_mutex_unlock(&t->lock);
+    return 0;
+}
+
+void stm_task_wake(struct stm_fs *fs, uint64_t object)
+{
+    struct stm_tasks *t = fs->tasks;
+
+    if (atomic_load(&t->waiting) == 0)
+        return;
+    pthread_mutex_lock(&t->lock);
+    for (struct item *i = t->first; i; i = i->next) {
+        if (i->task.object == object)
+            i->due_ns = 0;
+    }
+    pthread_cond_signal(&t->cond);
+    pthread_mutex_unlock(&t->lock);
+}
+
+static void run_again(struct stm_fs *fs, void *arg)
+{
+    struct stm_again *a = arg;
+    struct stm_flight flight = stm_flight_begin(fs);
+
+    if (atomic_load(&fs->applies) > 0)
+        a->who.uncached = true;
+    a->again(a);
+    stm_flight_end(flight);
+    free(a);
+}
+
+int stm_again_post(struct stm_fs *fs, uint64_t object, const struct stm_again *a)
+{
+    struct stm_again *copy = malloc(sizeof *copy);
+
+    if (!copy)
+        return -ENOMEM;
+    *copy = *a;
+    copy->waited = true;
+    int err = stm_task_post(fs, &(struct stm_task){
+                                    .run = run_again, .arg = copy, .object = object, .delay_ns = STM_OBSERVE_WAIT_MS * INT64_C(1000000)});
+    if (err < 0)
+        free(copy);
+    return err;
+}

@@ -1,0 +1,220 @@
+/*
+ * test_stage.c: bytes being written over a base: compared, after each of many random operations, with a plain array.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "stage.h"
+
+enum { MAX = 3 << 20 };
+
+struct base {
+    uint8_t *bytes;
+    uint64_t reads; /* bytes asked for */
+};
+
+static int read_base(void *arg, uint64_t off, void *buf, size_t len)
+{
+    struct base *b = arg;
+
+    memcpy(buf, b->bytes + off, len);
+    b->reads += len;
+    return 0;
+}
+
+static uint64_t next(uint64_t *seed)
+{
+    *seed = *seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return *seed >> 33;
+}
+
+static void fill(uint8_t *p, size_t len, uint64_t seed)
+{
+    for (size_t i = 0; i < len; i++)
+        p[i] = (uint8_t)next(&seed);
+}
+
+static struct stm_stage open_stage(struct base *b, uint64_t size)
+{
+    struct stm_stage st = {.fd = -1};
+
+    assert_int_equal(stm_stage_init(&st, &(struct stm_stage_base){.size = size, .read = read_base, .arg = b}, "", 1), 0);
+    return st;
+}
+
+static void check(struct stm_stage *st, const uint8_t *model, uint64_t size)
+{
+    static uint8_t got[MAX];
+
+    assert_true(st->size == size);
+    assert_true(stm_stage_read(st, 0, got, MAX) == (int64_t)size);
+    assert_memory_equal(got, model, size);
+}
+
+/* One random change of both. Returns the new size. */
+static uint64_t change(struct stm_stage *st, uint8_t *model, uint64_t size, uint64_t *seed)
+{
+    uint64_t off = next(seed) % (MAX / 2), len = next(seed) % (next(seed) % 4 ? 9000 : 300000);
+    static uint8_t bytes[300000];
+
+    switch (next(seed) % 4) {
+    case 0:
+        assert_int_equal(stm_stage_truncate(st, off), 0);
+        if (off > size)
+            memset(model + size, 0, off - size);
+        return off;
+    case 1:
+        assert_int_equal(stm_stage_zero(st, off, len), 0);
+        if (off < size)
+            memset(model + off, 0, len < size - off ? len : size - off);
+        return size;
+    default:
+        fill(bytes, len, *seed);
+        assert_int_equal(stm_stage_write(st, off, bytes, len), 0);
+        if (len > 0 && off > size)
+            memset(model + size, 0, off - size);
+        memcpy(model + off, bytes, len);
+        return len > 0 && off + len > size ? off + len : size;
+    }
+}
+
+static void random_changes_over(uint64_t base_size, uint64_t seed)
+{
+    struct base b = {.bytes = malloc(MAX)};
+    uint8_t *model = calloc(1, MAX);
+    uint64_t size = base_size;
+
+    fill(b.bytes, MAX, seed);
+    memcpy(model, b.bytes, base_size);
+    struct stm_stage st = open_stage(&b, base_size);
+    check(&st, model, size);
+    for (int i = 0; i < 60; i++) {
+        size = change(&st, model, size, &seed);
+        check(&st, model, size);
+    }
+    stm_stage_release(&st);
+    free(model);
+    free(b.bytes);
+}
+
+static void random_changes_over_nothing_read_as_in_an_array(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 8; seed++)
+        random_changes_over(0, seed);
+}
+
+static void random_changes_over_a_small_base_read_as_in_an_array(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 8; seed++)
+        random_changes_over(10000 + seed, seed);
+}
+
+static void random_changes_over_a_large_base_read_as_in_an_array(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 8; seed++)
+        random_changes_over(STM_STAGE_MEMORY + 12345 * seed, seed);
+}
+
+static void a_large_base_is_not_copied(void **state)
+{
+    struct base b = {.bytes = calloc(1, MAX)};
+    (void)state;
+
+    struct stm_stage st = open_stage(&b, MAX);
+    assert_int_equal(stm_stage_write(&st, 1000001, "edit", 4), 0);
+    assert_true(b.reads <= 2 * STM_STAGE_BLOCK);
+    stm_stage_release(&st);
+    free(b.bytes);
+}
+
+static void a_cut_base_never_comes_back(void **state)
+{
+    struct base b = {.bytes = malloc(MAX)};
+    uint8_t buf[8];
+    (void)state;
+
+    memset(b.bytes, 'x', MAX);
+    struct stm_stage st = open_stage(&b, MAX);
+    assert_int_equal(stm_stage_truncate(&st, 5), 0);
+    assert_int_equal(stm_stage_truncate(&st, MAX), 0);
+    assert_true(stm_stage_read(&st, 3, buf, 8) == 8);
+    assert_memory_equal(buf, "xx\0\0\0\0\0\0", 8);
+    stm_stage_release(&st);
+    free(b.bytes);
+}
+
+static void one_byte_far_away_costs_little(void **state)
+{
+    struct base b = {.bytes = NULL};
+    uint8_t byte = 0;
+    (void)state;
+
+    struct stm_stage st = open_stage(&b, 0);
+    assert_int_equal(stm_stage_write(&st, UINT64_C(1) << 40, "z", 1), 0);
+    assert_true(st.size == (UINT64_C(1) << 40) + 1);
+    assert_true(stm_stage_read(&st, UINT64_C(1) << 40, &byte, 1) == 1);
+    assert_int_equal(byte, 'z');
+    assert_true(stm_stage_read(&st, UINT64_C(1) << 39, &byte, 1) == 1);
+    assert_int_equal(byte, 0);
+    assert_int_equal(stm_stage_write(&st, STM_STAGE_MAX, "z", 1), -EFBIG);
+    stm_stage_release(&st);
+}
+
+static int count_files(const char *dir)
+{
+    DIR *d = opendir(dir);
+    int n = -2; /* . and .. */
+
+    assert_non_null(d);
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n;
+}
+
+static void large_drafts_lie_in_a_named_file_that_goes_with_them(void **state)
+{
+    char dir[] = "/tmp/test_stage.XXXXXX";
+    struct stm_stage st = {.fd = -1};
+    struct stm_stage_base none = {.read = read_base};
+    static uint8_t bytes[STM_STAGE_MEMORY];
+    (void)state;
+
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(stm_stage_init(&st, &none, dir, 0xabc), 0);
+    assert_int_equal(stm_stage_write(&st, 0, bytes, sizeof bytes), 0);
+    assert_int_equal(count_files(dir), 0);
+    assert_int_equal(stm_stage_write(&st, sizeof bytes, "x", 1), 0);
+    assert_int_equal(count_files(dir), 1);
+    stm_stage_release(&st);
+    assert_int_equal(count_files(dir), 0);
+    rmdir(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(random_changes_over_nothing_read_as_in_an_array),
+        cmocka_unit_test(random_changes_over_a_small_base_read_as_in_an_array),
+        cmocka_unit_test(random_changes_over_a_large_base_read_as_in_an_array),
+        cmocka_unit_test(a_large_base_is_not_copied),
+        cmocka_unit_test(a_cut_base_never_comes_back),
+        cmocka_unit_test(one_byte_far_away_costs_little),
+        cmocka_unit_test(large_drafts_lie_in_a_named_file_that_goes_with_them),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
