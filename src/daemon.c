@@ -1,0 +1,354 @@
+/* daemon.c: the life of a mount (daemon.h). */
+#include "daemon.h"
+
+#include "client.h"
+#include "log.h"
+#include "sdnotify.h"
+#include "server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct daemon {
+    const struct stm_daemon *setup;
+    struct stm_store *store;
+    struct stm_fs *fs;
+    struct stm_server *server;
+    pthread_t runner;
+    int prober, signals, ended; /* descriptors, open till the end; ended becomes readable when run has returned */
+    bool ready;
+    int run_err; /* of stm_fs_run, valid once ended */
+};
+
+/* ---- opening and mounting; failures are printed, since somebody is still waiting at the terminal ---- */
+
+static int complain(int code, const char *what, const char *why)
+{
+    fprintf(stderr, "stemma: %s: %s\n", what, why);
+    return code;
+}
+
+static int open_store(struct daemon *d, bool *ret_read_only)
+{
+    bool mem = strcmp(d->setup->store, "mem:") == 0;
+    struct stm_store_options opt = {.path = mem ? NULL : d->setup->store,
+                                    .engine = mem ? STM_ENGINE_MEM : STM_ENGINE_ROCKSDB,
+                                    .create = mem,
+                                    .root_uid = geteuid(),
+                                    .root_gid = getegid()};
+    struct stm_out out = stm_out_terminal();
+    int code, err;
+
+    *ret_read_only = d->setup->options.read_only;
+    if (mem) {
+        err = stm_store_open(&opt, &d->store, NULL);
+        return err < 0 ? stm_out_error(&out, err, "mem:") : 0;
+    }
+    opt.read_only = *ret_read_only && access(d->setup->store, W_OK) < 0;
+    code = stm_client_open(d->setup->store, !opt.read_only, &out, &d->store);
+    (void)stm_out_release(&out);
+    return code;
+}
+
+static int mount_error(const struct stm_daemon *setup, int err)
+{
+    if (err == -EPERM || err == -EACCES)
+        return complain(STM_EXIT_FAILED, setup->dir, "mounting is not permitted: is it your own directory, and is fusermount3 installed?");
+    if (err == -ENODEV || err == -ENOENT)
+        return complain(STM_EXIT_FAILED, setup->dir, "there is no /dev/fuse: load the kernel module with 'modprobe fuse'");
+    return complain(STM_EXIT_FAILED, setup->dir, err == -EIO ? "it could not be mounted" : strerror(-err));
+}
+
+static int make_filesystem(struct daemon *d)
+{
+    const struct stm_mount_options *o = &d->setup->options;
+    struct stm_fs_options opt = {
+        .fsname = d->setup->store,
+        .allow_other = o->allow_other,
+        .read_only = o->read_only,
+        .noexec = o->noexec,
+        .versions_listed = o->versions == STM_VERSIONS_LISTED,
+        .debug = o->debug,
+        .max_threads = o->max_threads,
+        .log = stm_log_fs,
+    };
+    int err = stm_fs_new(d->store, &opt, &d->fs);
+
+    return err < 0 ? complain(STM_EXIT_FAILED, "the filesystem could not be started", stm_error_text(err)) : 0;
+}
+
+static int make_server(struct daemon *d, bool read_only)
+{
+    struct stm_env env = {
+        .store = d->store, .fs = d->fs, .mount_dir = d->setup->dir, .since_ns = stm_store_now_ns(d->store), .read_only = read_only};
+    int err;
+
+    if (strcmp(d->setup->store, "mem:") == 0)
+        return 0; /* it has no directory for one */
+    err = stm_server_new(d->setup->store, &env, &d->server);
+    if (err == -EROFS && read_only)
+        return 0;
+    return err < 0 ? complain(STM_EXIT_FAILED, "the daemon's socket could not be made in the store", strerror(-err)) : 0;
+}
+
+static int mount_it(struct daemon *d)
+{
+    int err = stm_fs_mount(d->fs, d->setup->dir);
+
+    return err < 0 ? mount_error(d->setup, err) : 0;
+}
+
+/* ---- serving ---- */
+
+static void *run_thread(void *arg)
+{
+    struct daemon *d = arg;
+    uint64_t one = 1;
+
+    d->run_err = stm_fs_run(d->fs);
+    (void)!write(d->ended, &one, sizeof(one));
+    return NULL;
+}
+
+/* The waiting command goes its way: nothing of its terminal may be held. */
+static void let_go(struct daemon *d)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (!d->setup->foreground && null >= 0) {
+        (void)dup2(null, STDOUT_FILENO);
+        (void)dup2(null, STDERR_FILENO);
+    }
+    if (null >= 0)
+        close(null);
+    if (!d->setup->foreground)
+        stm_log_start(true);
+}
+
+/* The prober's first word: false when the mount does not work and must come down again. */
+static bool hear_first_word(struct daemon *d, char word)
+{
+    char status[256];
+
+    if (word != 'R')
+        return false;
+    d->ready = true;
+    let_go(d);
+    snprintf(status, sizeof(status), "READY=1\nSTATUS=%.200s is mounted", d->setup->dir);
+    stm_sd_notify(status);
+    stm_log(STM_FS_INFO, "mounted", "store=\"%s\" dir=\"%s\" version=%s%s", d->setup->store, d->setup->dir, STEMMA_VERSION,
+            d->setup->options.read_only ? " read_only=yes" : "");
+    (void)!write(d->prober, "K", 1);
+    return true;
+}
+
+/* False when there is no more to hear: it has ended, as the waiting command does when the mount works. */
+static bool hear_prober(struct daemon *d)
+{
+    char word = 0;
+    bool more = read(d->prober, &word, 1) == 1;
+
+    if (!d->ready && !hear_first_word(d, word))
+        stm_fs_stop(d->fs);
+    else if (word == 'W')
+        stm_sd_notify("WATCHDOG=1");
+    return more;
+}
+
+static void hear_signal(struct daemon *d)
+{
+    struct signalfd_siginfo info;
+
+    if (read(d->signals, &info, sizeof(info)) != sizeof(info))
+        return;
+    stm_log(STM_FS_INFO, "stopping", "signal=%s sender_pid=%u", strsignal((int)info.ssi_signo), info.ssi_pid);
+    stm_fs_stop(d->fs);
+}
+
+/* Until the filesystem has stopped, by whatever cause. */
+static void wait_for_end(struct daemon *d)
+{
+    struct pollfd fds[3] = {{.fd = d->ended, .events = POLLIN}, {.fd = d->signals, .events = POLLIN}, {.fd = d->prober, .events = POLLIN}};
+
+    while (fds[0].revents == 0) {
+        if (poll(fds, 3, -1) < 0)
+            continue;
+        if (fds[1].revents != 0)
+            hear_signal(d);
+        if (fds[2].revents != 0 && !hear_prober(d))
+            fds[2].fd = -1;
+    }
+}
+
+static int serve(struct daemon *d)
+{
+    int err;
+
+    d->ended = eventfd(0, EFD_CLOEXEC);
+    if (d->ended < 0)
+        return complain(STM_EXIT_FAILED, "eventfd", strerror(errno));
+    err = pthread_create(&d->runner, NULL, run_thread, d);
+    if (err != 0) {
+        close(d->ended);
+        return complain(STM_EXIT_FAILED, "no thread could be started", strerror(err));
+    }
+    (void)!write(d->prober, "M", 1);
+    wait_for_end(d);
+    pthread_join(d->runner, NULL);
+    close(d->ended);
+    stm_sd_notify("STOPPING=1");
+    if (d->run_err < 0)
+        stm_log(STM_FS_ERROR, "serving_failed", "error=\"%s\" consequence=\"unmounting\"", strerror(-d->run_err));
+    return d->ready && d->run_err == 0 ? STM_EXIT_OK : STM_EXIT_FAILED;
+}
+
+/* In this order: no more requests, everything saved, the store closed; only then do those who wait hear that all is safe. */
+static int shut_down(struct daemon *d, int code)
+{
+    int err;
+
+    stm_server_stop(d->server);
+    err = stm_fs_free(d->fs);
+    if (err < 0)
+        stm_log(STM_FS_ERROR, "saving_failed", "error=\"%s\" consequence=\"the last changes may be lost\"", stm_error_text(err));
+    if (err < 0 && code == 0)
+        code = STM_EXIT_FAILED;
+    err = stm_store_close(d->store);
+    if (err < 0)
+        stm_log(STM_FS_ERROR, "closing_failed", "error=\"%s\" consequence=\"the last changes may not be durable\"", stm_error_text(err));
+    if (err < 0 && code == 0)
+        code = STM_EXIT_FAILED;
+    if (d->ready)
+        stm_log(STM_FS_INFO, "unmounted", "store=\"%s\" dir=\"%s\"", d->setup->store, d->setup->dir);
+    stm_server_free(d->server, code);
+    return code;
+}
+
+static int block_signals(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    signal(SIGPIPE, SIG_IGN);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+        return -errno;
+    return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+/*
+ * glibc raises its threshold for giving memory back to the kernel as large blocks come and go, and then keeps what the store's write buffers
+ * leave: measured, 100 MB more with each import of a dictionary, without end. A fixed threshold keeps the daemon where it was.
+ */
+static void keep_memory_small(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+}
+
+/* The daemon's whole life; returns its exit code. */
+static int live(const struct stm_daemon *setup, int prober)
+{
+    struct daemon d = {.setup = setup, .prober = prober, .signals = block_signals()};
+    bool read_only;
+    unsigned char given_up[2] = {'E', 0};
+    int code;
+
+    keep_memory_small();
+    umask(077);
+    code = open_store(&d, &read_only);
+    if (code == 0)
+        code = make_filesystem(&d);
+    if (code == 0)
+        code = make_server(&d, read_only);
+    if (code == 0)
+        code = mount_it(&d);
+    if (code == 0)
+        code = serve(&d);
+    code = shut_down(&d, code);
+    given_up[1] = (unsigned char)code;
+    if (!d.ready)
+        (void)!write(d.prober, given_up, sizeof(given_up));
+    return code;
+}
+
+/* ---- processes ---- */
+
+/* The daemon's process ended without a word. */
+static int post_mortem(pid_t pid)
+{
+    char text[64];
+    int status;
+
+    if (waitpid(pid, &status, 0) == pid && WIFSIGNALED(status)) {
+        snprintf(text, sizeof(text), "signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+        return complain(STM_EXIT_FAILED, "the daemon was ended by", text);
+    }
+    return complain(STM_EXIT_FAILED, "the daemon ended", "before the mount answered");
+}
+
+static int start_background(const struct stm_daemon *d, int fds[2])
+{
+    pid_t pid = fork();
+    int code;
+
+    if (pid < 0)
+        return complain(STM_EXIT_FAILED, "fork", strerror(errno));
+    if (pid == 0) {
+        int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+        close(fds[0]);
+        if (null >= 0)
+            (void)dup2(null, STDIN_FILENO);
+        (void)setsid();
+        (void)!chdir("/");
+        _exit(live(d, fds[1]));
+    }
+    close(fds[1]);
+    code = stm_probe(fds[0], d->dir);
+    return code < 0 ? post_mortem(pid) : code;
+}
+
+/* Here the prober is the child, and the daemon stays the process that was started. */
+static int start_foreground(const struct stm_daemon *d, int fds[2])
+{
+    int watchdog_ms = stm_sd_watchdog_ms(), code;
+    pid_t pid = fork();
+
+    if (pid < 0)
+        return complain(STM_EXIT_FAILED, "fork", strerror(errno));
+    if (pid == 0) {
+        close(fds[1]);
+        code = stm_probe(fds[0], d->dir);
+        if (code == 0 && watchdog_ms > 0)
+            stm_probe_watch(fds[0], d->dir, watchdog_ms > 1 ? watchdog_ms / 2 : 1);
+        _exit(code == 0 ? 0 : 1);
+    }
+    close(fds[0]);
+    code = live(d, fds[1]);
+    close(fds[1]);
+    (void)waitpid(pid, NULL, 0);
+    return code;
+}
+
+int stm_daemon_start(const struct stm_daemon *d)
+{
+    int fds[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+        return complain(STM_EXIT_FAILED, "socketpair", strerror(errno));
+    return d->foreground ? start_foreground(d, fds) : start_background(d, fds);
+}
