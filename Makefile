@@ -1,0 +1,24 @@
+# A short way to type what script/ and CMake do; nothing is decided here.
+#
+# make             build build/release/src/stemma
+# make run         from nothing to a mounted store with texts in it
+# make check       everything that must pass; test, asan and tsan are parts of it
+# make bench       compare a mount with bindfs and ext4
+# make install     as root, below PREFIX (/usr/local); mount helpers go to /sbin
+# make format      clang-format on everything
+# make clean       remove build/; ./var and ./mnt stay
+PREFIX ?= /usr/local
+
+all:            ; @script/build release
+run:            ; @script/run
+check:          ; @script/check
+test:           ; @script/check unit
+asan:           ; @script/check asan
+tsan:           ; @script/check tsan
+bench: all      ; @script/install-deps --bench && integration/bench/run
+format:         ; @find store fs src tests -name '*.[ch]' -exec clang-format -i {} +
+install:        ; @cmake --preset release -D CMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null && script/build release && cmake --install build/release
+clean:          ; @rm -rf build
+help:           ; @sed -n 's/^# make/make/p' Makefile
+
+.PHONY: all run check test asan tsan bench format install clean help
