@@ -1,9 +1,9 @@
 /*
  * attr.c: attributes of every kind of node, and changing those of the head. Who may change them the kernel has checked (default_permissions).
  *
- * The kernel keeps attributes of the head for long, since it sees every change. Two things it does not see: a commit moves ctime after the write
- * that it was told of, and so attributes of a file that is being written are never kept; and versions show today's owner and mode, so
- * changing these tells the kernel to forget the versions' attributes before the change is answered.
+ * The kernel keeps attributes of the head for long, since it sees every change: a commit keeps the times that the draft has had since the last
+ * write. One thing it does not see: versions show today's owner and mode, so changing these tells the kernel to forget the versions'
+ * attributes before the change is answered.
  */
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -36,10 +36,10 @@ static void overlay(const struct stm_file *f, struct stm_attr *a)
         if (d->ctime_ns > stm_nanoseconds(a->st.st_ctim))
             a->st.st_ctim = stm_timespec(d->ctime_ns);
     }
-    if (d->replace)
+    if (d->replace) {
         a->st.st_nlink = 1; /* the kernel would throw the inode away */
-    if (stm_draft_moving(f))
         a->timeout = 0;
+    }
 }
 
 int stm_attr_object(struct stm_fs *fs, const struct stm_object *o, uint64_t epoch, struct stm_attr *ret)

@@ -134,11 +134,6 @@ bool stm_draft_shows(const struct stm_file *f)
     return f->draft.loaded;
 }
 
-bool stm_draft_moving(const struct stm_file *f)
-{
-    return f->draft.dirty || f->draft.born || f->draft.replace;
-}
-
 /* ---- privileges ---- */
 
 struct unprivilege {
@@ -203,7 +198,7 @@ static int build_save(struct stm_txn *txn, void *arg)
 {
     struct saving *s = arg;
     struct stm_view v = stm_txn_view(txn);
-    struct stm_save save = {.content = s->content, .mtime_ns = s->d->mtime_ns, .bump = s->bump};
+    struct stm_save save = {.content = s->content, .mtime_ns = s->d->mtime_ns, .ctime_ns = s->d->ctime_ns, .bump = s->bump};
     struct stm_object o;
     int err = stm_object_get(&v, s->object, &o);
 

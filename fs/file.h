@@ -106,8 +106,6 @@ STM_MUST_CHECK int stm_draft_truncate(struct stm_fs *fs, struct stm_file *f, uin
 STM_MUST_CHECK int stm_draft_zero(struct stm_fs *fs, struct stm_file *f, uint64_t off, uint64_t len);
 /* Does the draft, not the store, have the bytes? */
 bool stm_draft_shows(const struct stm_file *f);
-/* Something of it is not committed yet. */
-bool stm_draft_moving(const struct stm_file *f);
 /* The caller is the one who writes. */
 static inline void stm_draft_author(struct stm_file *f, const struct stm_caller *who)
 {

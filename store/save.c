@@ -285,7 +285,10 @@ int stm_version_save(struct stm_txn *txn, uint64_t object, const struct stm_save
     stm_version_release(&ver);
     if (err < 0)
         return err;
-    stm_object_touch(txn, &o, save->mtime_ns == 0);
+    if (save->ctime_ns == 0)
+        stm_object_touch(txn, &o, save->mtime_ns == 0);
+    else if (save->ctime_ns > o.ctime_ns)
+        o.ctime_ns = save->ctime_ns;
     if (save->mtime_ns)
         o.mtime_ns = save->mtime_ns;
     err = stm_object_put(txn, &o, stm_slice(NULL, 0));

@@ -59,7 +59,7 @@ STM_MUST_CHECK int stm_version_xattrs(const struct stm_version *v, int (*each)(v
 
 struct stm_save {
     const struct stm_content *content;
-    int64_t mtime_ns; /* of the object; 0: the commit's time */
+    int64_t mtime_ns, ctime_ns; /* of the object; 0: the commit's time. A ctime that is not newer leaves the object's as it is */
     bool amend;       /* the object's newest version is pending: replace it, same number */
     bool always;      /* make a version even if the bytes are the newest's */
     enum stm_bump bump;
@@ -70,7 +70,7 @@ struct stm_save {
  * Makes the content the object's, and a version of its line. Equal to the newest version: no version (an amended one that now equals
  * its predecessor is taken back), mtime and ctime move all the same. ret: the object after it. ret->tip.seq == ret->head_seq tells
  * which version is the content; whether one was made: compare tip.ordinal. -ESTALE: the object was replaced or removed and its line is
- * another object's now.
+ * another object's now. A line gets at most one version of a commit, the last one made in it.
  */
 STM_MUST_CHECK int stm_version_save(struct stm_txn *txn, uint64_t object, const struct stm_save *save, struct stm_object *ret);
 
