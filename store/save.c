@@ -22,7 +22,7 @@ static int load_body(const struct stm_view *v, const struct stm_version *ver, st
     return err == -ENOENT ? STM_E_CORRUPT : err;
 }
 
-/* Is the content of that ordinal the same as `now`, byte for byte? 1, 0 or an error. Chunks are unique, so equal roots are equal contents. */
+/* Is the content of that ordinal `now`'s, byte for byte? 1, 0 or an error. Chunks are unique, so equal roots are equal contents. */
 static int same_content(struct stm_txn *t, uint64_t line, uint32_t ordinal, const struct stm_version *now)
 {
     struct stm_view v = stm_txn_view(t);
@@ -363,8 +363,8 @@ static int fork_line(struct stm_txn *t, struct stm_object *o)
 }
 
 /*
- * The object's line goes to another. It goes on with a fork if it has other names; also if what it shows was saved by this very commit, since
- * the next version of this commit takes that one's place in the line.
+ * The object's line goes to another. It goes on with a fork if it has other names; also if what it shows was saved by this very commit,
+ * since the next version of this commit takes that one's place in the line.
  */
 static int give_up_line(struct stm_txn *t, struct stm_object *old)
 {

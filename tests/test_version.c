@@ -318,6 +318,140 @@ static void a_nameless_file_replaces_with_the_asked_number(void **state)
     world_expect_chain(&w, o.id, "v1.0.0=old v1.1.0=new");
 }
 
+static void a_file_recreated_empty_was_empty_until_its_old_bytes_came_back(void **state)
+{
+    uint64_t f = world_create(&w, root, "word");
+
+    (void)state;
+    world_save(&w, f, "one", 0);
+    world_unlink(&w, root, "word");
+    f = world_create(&w, root, "word");
+    struct stm_view empty = stm_view_at(w.store, stm_store_seq(w.store));
+    world_save(&w, f, "one", 0);
+    struct stm_view full = stm_view_at(w.store, stm_store_seq(w.store));
+    world_save(&w, f, "two", 0);
+    world_expect_at(&empty, f, NULL);
+    world_expect_at(&full, f, "one");
+    world_expect(&w, f, "two");
+}
+
+static void a_fork_that_began_empty_can_get_the_inherited_bytes(void **state)
+{
+    uint64_t f = world_create(&w, root, "word"), tmp;
+
+    (void)state;
+    world_save(&w, f, "one", 0);
+    world_unlink(&w, root, "word");
+    f = world_create(&w, root, "word");
+    world_link(&w, f, root, "alias");
+    tmp = world_create(&w, root, "t");
+    world_save(&w, tmp, "new", 0);
+    world_rename(&w, root, "t", "word", true);
+    world_save(&w, f, "one", 0);
+    world_expect(&w, f, "one");
+    world_expect_chain(&w, f, "v1.0.0=one");
+    world_expect_chain(&w, tmp, "v1.0.0=one v1.0.1=new");
+    world_save(&w, f, "more", 0);
+    world_expect_chain(&w, f, "v1.0.0=one v1.0.1=more");
+}
+
+static void a_file_whose_line_went_on_cannot_be_saved(void **state)
+{
+    uint64_t f = world_create(&w, root, "word"), tmp = world_create(&w, root, "t");
+
+    (void)state;
+    world_save(&w, f, "old", 0);
+    world_save(&w, tmp, "new", 0);
+    world_rename(&w, root, "t", "word", true);
+    assert_int_equal(world_try_save(&w, f, stm_slice_str("late"), 0), -ESTALE);
+    world_expect_chain(&w, tmp, "v1.0.0=old v1.0.1=new");
+}
+
+static void junk_exchanged_with_a_real_name_becomes_real(void **state)
+{
+    uint64_t f = world_create(&w, root, "word"), junk = world_create(&w, root, ".word.swp");
+    struct stm_rename r = {.from_parent = root, .to_parent = root, .from = {".word.swp", 9}, .to = {"word", 4}, .exchange = true};
+
+    (void)state;
+    world_save(&w, f, "one", 0);
+    world_save(&w, junk, "two", 0);
+    assert_int_equal(world_try_rename(&w, &r), 0);
+    world_save(&w, junk, "three", 0);
+    world_expect_chain(&w, junk, "v1.0.0=two v1.0.1=three");
+    struct stm_view past = stm_view_at(w.store, stm_store_seq(w.store));
+    world_unlink(&w, root, "word");
+    world_expect_at(&past, world_at(&past, root, "word"), "three");
+}
+
+static void a_linked_name_has_the_linked_line_and_not_one_that_waited(void **state)
+{
+    uint64_t f = world_create(&w, root, "word"), g = world_create(&w, root, "other");
+
+    (void)state;
+    world_save(&w, f, "one", 0);
+    world_save(&w, g, "elsewhere", 0);
+    world_unlink(&w, root, "word");
+    world_link(&w, g, root, "word");
+    world_unlink(&w, root, "word");
+    f = world_create(&w, root, "word");
+    world_save(&w, f, "new", 0);
+    world_expect_chain(&w, f, "v1.0.0=new");
+}
+
+static void a_long_chain_of_forks_keeps_all_its_versions(void **state)
+{
+    uint64_t f = world_create(&w, root, "template"), tmp;
+    char text[16];
+
+    (void)state;
+    world_save(&w, f, "first", 0);
+    for (int i = 0; i < 150; i++) { /* edited, linked to its place, and replaced there */
+        snprintf(text, sizeof text, "edit %d", i / 2);
+        world_save(&w, f, text, 0);
+        world_link(&w, f, root, "place");
+        tmp = world_create(&w, root, "t");
+        world_save(&w, tmp, "changed", 0);
+        world_rename(&w, root, "t", "place", true);
+        world_unlink(&w, root, "place");
+    }
+    struct stm_object o = world_object(&w, f);
+    struct stm_version_row row;
+    assert_int_equal(o.tip.ordinal, 75);
+    for (uint32_t i = 0; i <= o.tip.ordinal; i++)
+        assert_int_equal(stm_version_row(&w.head, o.line, i, &row), 0);
+}
+
+struct both {
+    uint64_t object;
+    struct stm_content c;
+};
+
+static int build_save_and_replace(struct stm_txn *t, void *arg)
+{
+    struct both *b = arg;
+    struct stm_save save = {.content = &b->c};
+    struct stm_rename r = {.from_parent = root, .to_parent = root, .from = {"t", 1}, .to = {"word", 4}};
+    struct stm_object o;
+    int err = stm_version_save(t, b->object, &save, &o);
+    return err < 0 ? err : stm_tree_rename(t, &r);
+}
+
+static void a_line_has_one_version_of_a_commit(void **state)
+{
+    uint64_t f = world_create(&w, root, "word"), tmp = world_create(&w, root, "t");
+    struct stm_source src = {.size = 4, .mem = "lost"};
+    struct both b = {.object = f};
+
+    (void)state;
+    world_save(&w, f, "one", 0);
+    world_save(&w, tmp, "two", 0);
+    assert_int_equal(stm_content_put(w.store, &src, &b.c), 0);
+    assert_int_equal(stm_update(w.store, &w.change, build_save_and_replace, &b, NULL), 0);
+    stm_content_release(&b.c);
+    world_expect_chain(&w, tmp, "v1.0.0=one v1.0.1=two");
+    world_expect(&w, f, "lost"); /* whoever holds it open */
+}
+
 static void expect_selected(uint64_t f, const char *text, const char *want)
 {
     struct stm_object o = world_object(&w, f);
@@ -418,6 +552,13 @@ int main(void)
         T(junk_keeps_one_version_and_leaves_nothing_behind),
         T(junk_renamed_to_a_real_name_becomes_real),
         T(a_nameless_file_replaces_with_the_asked_number),
+        T(a_file_recreated_empty_was_empty_until_its_old_bytes_came_back),
+        T(a_fork_that_began_empty_can_get_the_inherited_bytes),
+        T(a_file_whose_line_went_on_cannot_be_saved),
+        T(junk_exchanged_with_a_real_name_becomes_real),
+        T(a_linked_name_has_the_linked_line_and_not_one_that_waited),
+        T(a_long_chain_of_forks_keeps_all_its_versions),
+        T(a_line_has_one_version_of_a_commit),
         T(selectors_find_what_they_name),
         T(user_attributes_travel_with_the_version),
     };

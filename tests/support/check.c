@@ -7,7 +7,8 @@
 #include <sys/stat.h>
 
 #include "cmocka.h"
-#include "inner.h"
+#include "list.h"
+#include "save.h"
 #include "world.h"
 
 #define CHECK(cond, ...)                                                                                                                   \
@@ -113,6 +114,7 @@ static void check_object(void *arg, struct stm_slice key, struct stm_slice paylo
         CHECK(o.nlink == (o.nlink ? 2 + n->subdirs : 0), "directory %llu has a wrong link count", (unsigned long long)id);
         return;
     }
+    CHECK(o.nlink || !(o.flags & STM_OBJ_NOHISTORY) || (o.flags & STM_OBJ_ORPHAN), "object %llu is left behind", (unsigned long long)id);
     CHECK(o.nlink == n->links, "object %llu counts %u links, has %llu", (unsigned long long)id, o.nlink, (unsigned long long)n->links);
     if (!S_ISREG(o.mode))
         return;
@@ -125,6 +127,108 @@ static void check_object(void *arg, struct stm_slice key, struct stm_slice paylo
         check_line(c->w, &o);
 }
 
+/* ---- nothing is left behind, nothing is named that is not there ----------------------------------------------------------- */
+
+static bool exists(struct world *w, enum stm_space space, struct stm_key key)
+{
+    struct stm_buf buf = STM_BUF_INIT;
+    struct stm_slice payload;
+    int err = stm_read(&w->head, space, &key, &buf, &payload);
+
+    stm_buf_release(&buf);
+    return err == 0;
+}
+
+/* The line's own row of that ordinal names version `seq`. */
+static bool row_names(struct world *w, uint64_t line, uint32_t ordinal, uint64_t seq)
+{
+    struct stm_version_row row;
+    return stm_version_row(&w->head, line, ordinal, &row) == 0 && row.line == line && row.seq == seq;
+}
+
+/* Places of the entries of a list's root. */
+static size_t root_entries(const struct stm_version *v)
+{
+    return v->stored == STM_STORED_CHUNKED ? (v->body.len - 1) / STM_ENTRY_BYTES : 0;
+}
+
+static void check_version(void *arg, struct stm_slice key, struct stm_slice payload)
+{
+    struct checker *c = arg;
+    uint64_t line = stm_get_u64(key.data), seq = ~stm_get_u64((const uint8_t *)key.data + 8);
+    struct stm_version v;
+
+    (void)payload;
+    CHECK(stm_version_load(&c->w->head, line, seq, &v) == 0, "a version of line %llu is damaged", (unsigned long long)line);
+    CHECK(row_names(c->w, line, v.row.ordinal, seq), "version %llu of line %llu is in no row", (unsigned long long)seq,
+          (unsigned long long)line);
+    CHECK(exists(c->w, STM_CONTENT, stm_key_version(line, seq)) == (v.stored == STM_STORED_SMALL),
+          "the content of version %llu of line %llu is left over or missing", (unsigned long long)seq, (unsigned long long)line);
+    for (size_t i = 0; i < root_entries(&v); i++) {
+        const uint8_t *e = v.body.data + 1 + i * STM_ENTRY_BYTES;
+        CHECK(exists(c->w, STM_CHUNKREF, stm_key_ref_version(stm_get_u64(e), stm_get_u32(e + 8), line, v.row.ordinal)),
+              "a chunk of version %llu of line %llu is not referred to", (unsigned long long)seq, (unsigned long long)line);
+    }
+    stm_version_release(&v);
+}
+
+static void check_content(void *arg, struct stm_slice key, struct stm_slice payload)
+{
+    struct checker *c = arg;
+    uint64_t line = stm_get_u64(key.data), seq = ~stm_get_u64((const uint8_t *)key.data + 8);
+
+    (void)payload;
+    CHECK(exists(c->w, STM_VERSION, stm_key_version(line, seq)), "the content of a version of line %llu is left behind",
+          (unsigned long long)line);
+}
+
+/* The root of that version names the chunk. */
+static bool refers(struct world *w, const uint8_t *place, uint64_t line, uint32_t ordinal)
+{
+    struct stm_version_row row;
+    struct stm_version v;
+    bool found = false;
+
+    if (stm_version_row(&w->head, line, ordinal, &row) < 0 || row.line != line || stm_version_load(&w->head, line, row.seq, &v) < 0)
+        return false;
+    for (size_t i = 0; i < root_entries(&v); i++)
+        found |= memcmp(v.body.data + 1 + i * STM_ENTRY_BYTES, place, 12) == 0;
+    stm_version_release(&v);
+    return found;
+}
+
+static void check_reference(void *arg, struct stm_slice key, struct stm_slice payload)
+{
+    struct checker *c = arg;
+    const uint8_t *k = key.data;
+    uint64_t owner = stm_get_u64(k + 13);
+    uint32_t part = stm_get_u32(k + 21);
+
+    (void)payload;
+    CHECK(exists(c->w, STM_CHUNK, stm_key_chunk(stm_get_u64(k), stm_get_u32(k + 8))), "a reference to a chunk that is not there");
+    if (k[12] == 2)
+        CHECK(refers(c->w, k, owner, part), "a reference of version %u of line %llu is left behind", part, (unsigned long long)owner);
+    else
+        CHECK(exists(c->w, STM_CHUNK, stm_key_chunk(owner, part)), "a reference of a page that is not there");
+}
+
+static void check_index(void *arg, struct stm_slice key, struct stm_slice payload)
+{
+    struct checker *c = arg;
+    const uint8_t *k = key.data;
+    uint64_t id = stm_get_u64(k + 1);
+    struct stm_object o;
+
+    if (k[0] == STM_IX_ROW)
+        CHECK(exists(c->w, STM_VERSION, stm_key_version(id, stm_get_u64(payload.data))), "a row of line %llu names no version",
+              (unsigned long long)id);
+    if (k[0] == STM_IX_ORPHAN)
+        CHECK(stm_object_load(&c->w->head, id, &o) == 0 && (o.flags & STM_OBJ_ORPHAN) && o.nlink == 0, "object %llu is no orphan",
+              (unsigned long long)id);
+    if (k[0] == STM_IX_XATTR)
+        CHECK(exists(c->w, STM_OBJECT, stm_key_object(id)), "attributes of object %llu are left behind", (unsigned long long)id);
+}
+
 void world_check(struct world *w)
 {
     struct checker c = {.w = w, .counts = calloc(MAX_OBJECTS, sizeof(struct counts))};
@@ -133,5 +237,9 @@ void world_check(struct world *w)
     CHECK(c.last_seq == stm_store_seq(w->store), "the log ends at %llu", (unsigned long long)c.last_seq);
     each_pair(w->store->engine, STM_DENTRY, check_dentry, &c);
     each_pair(w->store->engine, STM_OBJECT, check_object, &c);
+    each_pair(w->store->engine, STM_VERSION, check_version, &c);
+    each_pair(w->store->engine, STM_CONTENT, check_content, &c);
+    each_pair(w->store->engine, STM_CHUNKREF, check_reference, &c);
+    each_pair(w->store->engine, STM_INDEX, check_index, &c);
     free(c.counts);
 }

@@ -54,8 +54,8 @@ static void make_version(const struct saving *s, struct model_version *at, struc
 {
     struct model_object *o = &s->m->o[s->object];
 
-    *at = (struct model_version){.content = s->content, .id = s->m->next_id++, .semver = number, .maker = s->object, .carry = o->carry,
-                                 .seq = s->seq};
+    *at = (struct model_version){
+        .content = s->content, .id = s->m->next_id++, .semver = number, .maker = s->object, .carry = o->carry, .seq = s->seq};
     show(o, at);
 }
 

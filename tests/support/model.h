@@ -15,11 +15,28 @@
 
 #include "stemma/semver.h"
 
-enum { MODEL_NAMES = 8, MODEL_JUNK = 6 /* the names from here on are junk */, MODEL_OBJECTS = 900, MODEL_CHAIN = 24, MODEL_IDS = 4096, MODEL_NONE = -1 };
+enum {
+    MODEL_NAMES = 8,
+    MODEL_JUNK = 6 /* the names from here on are junk */,
+    MODEL_OBJECTS = 900,
+    MODEL_CHAIN = 24,
+    MODEL_IDS = 4096,
+    MODEL_NONE = -1
+};
 
 extern const char *const model_names[MODEL_NAMES];
 
-enum model_kind { MODEL_CREATE, MODEL_SAVE, MODEL_UNLINK, MODEL_RMDIR, MODEL_LINK, MODEL_RENAME, MODEL_EXCHANGE, MODEL_REPLACE, MODEL_KINDS };
+enum model_kind {
+    MODEL_CREATE,
+    MODEL_SAVE,
+    MODEL_UNLINK,
+    MODEL_RMDIR,
+    MODEL_LINK,
+    MODEL_RENAME,
+    MODEL_EXCHANGE,
+    MODEL_REPLACE,
+    MODEL_KINDS
+};
 
 struct model_op {
     enum model_kind kind;
@@ -41,11 +58,11 @@ struct model_version {
 
 struct model_object {
     uint32_t type;
-    int nlink, parent, entries;             /* directories: of the three, and the next */
+    int nlink, parent, entries;                /* directories: of the three, and the next */
     int name[MODEL_NAMES], waits[MODEL_NAMES]; /* objects; waits: the removed one whose line waits for the name */
-    struct model_version line[MODEL_CHAIN]; /* regular files: the chain of the line it carries */
+    struct model_version line[MODEL_CHAIN];    /* regular files: the chain of the line it carries */
     int versions, carry;
-    int shows, shows_id; /* content and act, MODEL_NONE: empty without a version */
+    int shows, shows_id;               /* content and act, MODEL_NONE: empty without a version */
     bool junk, gone, purged, borrowed; /* gone: its line went on; borrowed: its line was not born with it */
     uint64_t dropped;                  /* its line as a temporary file was forgotten by this commit */
 };
@@ -54,7 +71,7 @@ struct model {
     struct model_object o[MODEL_OBJECTS];
     int n, next_id;
     bool dead[MODEL_IDS]; /* acts of saving that were amended: the past need not show them */
-    bool full; /* an array is full: the last operation must not be done */
+    bool full;            /* an array is full: the last operation must not be done */
 };
 
 void model_begin(struct model *m);
