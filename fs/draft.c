@@ -189,7 +189,7 @@ struct saving {
     enum stm_bump bump;
     const struct stm_content *content;
     /* out, afresh in each build */
-    bool nameless, made, amended;
+    bool nameless, made, amended, unmoved; /* unmoved: the newest version is what it was */
     uint64_t replaced;
     struct stm_object after;
 };
@@ -214,6 +214,7 @@ static int build_save(struct stm_txn *txn, void *arg)
     bool any = o.tip.seq != 0, now = s->after.tip.seq != 0;
     s->amended = save.amend && now && s->after.tip.ordinal == o.tip.ordinal;
     s->made = now && (!any || s->after.tip.ordinal > o.tip.ordinal);
+    s->unmoved = s->after.tip.seq == o.tip.seq;
     return 0;
 }
 
@@ -221,10 +222,11 @@ static int build_replace(struct stm_txn *txn, void *arg)
 {
     struct saving *s = arg;
     const struct stm_replace *r = s->d->replace;
-    struct stm_save save = {.content = s->content, .mtime_ns = s->d->mtime_ns, .always = true, .exact = r->exact, .semver = r->semver, .bump = r->bump};
+    struct stm_save save = {
+        .content = s->content, .mtime_ns = s->d->mtime_ns, .always = true, .exact = r->exact, .semver = r->semver, .bump = r->bump};
 
     s->nameless = false;
-    s->amended = false;
+    s->amended = s->unmoved = false;
     s->made = true;
     return stm_tree_replace(txn, s->object, r->parent, stm_slice_str(r->name), &save, &s->replaced, &s->after);
 }
@@ -253,7 +255,8 @@ static void committed(struct stm_draft *d, const struct saving *s, uint64_t seq)
     d->pending = s->made || s->amended;
     d->hollow = d->pending && d->cut && s->after.size == 0;
     d->line = s->after.line;
-    d->seq = s->made || s->amended ? seq : 0;
+    if (!s->unmoved)
+        d->seq = s->made || s->amended ? seq : 0;
     d->mtime_ns = s->after.mtime_ns;
     d->ctime_ns = s->after.ctime_ns;
     clock_gettime(CLOCK_MONOTONIC, &ts);

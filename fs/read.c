@@ -8,6 +8,8 @@
 #include "file.h"
 #include "vnode.h"
 
+enum { RACES_MAX = 50 };
+
 /* -EAGAIN: the draft does not have the bytes, the store does. */
 static int64_t read_draft(struct stm_fs *fs, uint64_t object, uint64_t off, void *buf, size_t len)
 {
@@ -26,7 +28,8 @@ static int64_t read_draft(struct stm_fs *fs, uint64_t object, uint64_t off, void
     return n;
 }
 
-static int64_t read_object(const struct stm_view *v, uint64_t object, uint64_t off, void *buf, size_t len)
+/* -ESTALE: the version was amended between the two looks. */
+static int64_t try_object(const struct stm_view *v, uint64_t object, uint64_t off, void *buf, size_t len)
 {
     struct stm_object o;
     struct stm_version ver;
@@ -34,7 +37,7 @@ static int64_t read_object(const struct stm_view *v, uint64_t object, uint64_t o
     int err = stm_object_get(v, object, &o);
 
     if (err < 0)
-        return err == -ENOENT ? -ESTALE : err;
+        return err;
     if (S_ISDIR(o.mode))
         return -EISDIR;
     err = stm_version_at(v, &o, &ver);
@@ -43,6 +46,15 @@ static int64_t read_object(const struct stm_view *v, uint64_t object, uint64_t o
     n = stm_content_read(v->store, &ver, off, buf, len);
     stm_version_release(&ver);
     return n;
+}
+
+static int64_t read_object(const struct stm_view *v, uint64_t object, uint64_t off, void *buf, size_t len)
+{
+    int64_t n = -ESTALE;
+
+    for (int i = 0; i < RACES_MAX && n == -ESTALE; i++)
+        n = try_object(v, object, off, buf, len);
+    return n == -ENOENT ? -ESTALE : n; /* the object is gone */
 }
 
 static int64_t read_version(struct stm_fs *fs, const struct stm_node *node, uint64_t off, void *buf, size_t len)
@@ -92,7 +104,7 @@ int64_t stm_read_node(struct stm_fs *fs, uint64_t ino, uint64_t off, void *buf, 
     while (done < len) {
         int64_t n = read_part(fs, &node, off + done, (char *)buf + done, len - done);
         if (n < 0)
-            return done > 0 ? (int64_t)done : n;
+            return n; /* not what there is so far: the kernel would take a short read for the end of the file */
         if (n == 0)
             break;
         done += (size_t)n;

@@ -214,26 +214,29 @@ static int serve(struct daemon *d)
     return d->ready && d->run_err == 0 ? STM_EXIT_OK : STM_EXIT_FAILED;
 }
 
-/* In this order: no more requests, everything saved, the store closed; only then do those who wait hear that all is safe. */
+/*
+ * In this order: no more requests, everything saved, the store closed; only then do those who wait hear whether all is safe, which it
+ * is as well when the mount ended before it was ready (code).
+ */
 static int shut_down(struct daemon *d, int code)
 {
-    int err;
+    int err, unsafe = STM_EXIT_OK;
 
     stm_server_stop(d->server);
     err = stm_fs_free(d->fs);
-    if (err < 0)
+    if (err < 0) {
         stm_log(STM_FS_ERROR, "saving_failed", "error=\"%s\" consequence=\"the last changes may be lost\"", stm_error_text(err));
-    if (err < 0 && code == 0)
-        code = STM_EXIT_FAILED;
+        unsafe = STM_EXIT_FAILED;
+    }
     err = stm_store_close(d->store);
-    if (err < 0)
+    if (err < 0) {
         stm_log(STM_FS_ERROR, "closing_failed", "error=\"%s\" consequence=\"the last changes may not be durable\"", stm_error_text(err));
-    if (err < 0 && code == 0)
-        code = STM_EXIT_FAILED;
+        unsafe = STM_EXIT_FAILED;
+    }
     if (d->ready)
         stm_log(STM_FS_INFO, "unmounted", "store=\"%s\" dir=\"%s\"", d->setup->store, d->setup->dir);
-    stm_server_free(d->server, code);
-    return code;
+    stm_server_free(d->server, unsafe);
+    return code != 0 ? code : unsafe;
 }
 
 static int block_signals(void)
@@ -251,8 +254,8 @@ static int block_signals(void)
 }
 
 /*
- * glibc raises its threshold for giving memory back to the kernel as large blocks come and go, and then keeps what the store's write buffers
- * leave: measured, 100 MB more with each import of a dictionary, without end. A fixed threshold keeps the daemon where it was.
+ * glibc raises its threshold for giving memory back to the kernel as large blocks come and go, and then keeps what the store's write
+ * buffers leave: measured, 100 MB more with each import of a dictionary, without end. A fixed threshold keeps the daemon where it was.
  */
 static void keep_memory_small(void)
 {

@@ -339,11 +339,12 @@ static int load_index(struct dict *d, const char *name)
     struct stat st;
     int fd = open(d->index_path, O_RDONLY | O_CLOEXEC), err = 0;
 
+    if (fd < 0 && errno == ENOENT && strchr(name, '/'))
+        return stm_out_fail(d->im->out, STM_EXIT_NOT_FOUND, "no dictd database '%s': there is no %s", name, d->index_path);
     if (fd < 0 && errno == ENOENT)
-        return stm_out_fail(
-            d->im->out, STM_EXIT_NOT_FOUND,
-            "no dictd database '%s': there is no %s; install the dictionary's package (dict-%s?), or give a path with a '/'", name,
-            d->index_path, strchr(name, '/') ? "NAME" : name);
+        return stm_out_fail(d->im->out, STM_EXIT_NOT_FOUND,
+                            "no dictd database '%s': there is no %s; install its package (dict-%s?), or give a path with a '/'", name,
+                            d->index_path, name);
     if (fd < 0 || fstat(fd, &st) < 0)
         err = -errno;
     else if (S_ISDIR(st.st_mode))

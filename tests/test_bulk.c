@@ -376,7 +376,7 @@ static void a_file_and_a_directory_can_change_places_in_one_commit(void **state)
 static void a_failing_commit_leaves_the_batches_before_it(void **state)
 {
     struct stm_engine *faulty;
-    char name[16];
+    char name[32];
 
     (void)state;
     assert_int_equal(stm_engine_fault_new(w.store->engine, &faulty), 0);

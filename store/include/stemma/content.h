@@ -44,7 +44,10 @@ STM_MUST_CHECK int stm_content_put(struct stm_store *s, const struct stm_source 
 void stm_content_release(struct stm_content *c);
 
 struct stm_version;
-/* Reads up to len bytes at off; returns how many (0 at the end), STM_E_CORRUPT when a checksum fails. Needs v from version.h. */
+/*
+ * Reads up to len bytes at off; returns how many (0 at the end), STM_E_CORRUPT when a checksum fails, -ESTALE when the version was pending and
+ * has been amended since v was read: read the object and its version again. Needs v from version.h.
+ */
 STM_MUST_CHECK int64_t stm_content_read(struct stm_store *s, const struct stm_version *v, uint64_t off, void *buf, size_t len);
 
 #endif
