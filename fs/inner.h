@@ -1,8 +1,8 @@
 /*
  * inner.h: the state of a mounted filesystem, and what the files of fs/ share. Nothing here is for anyone outside fs/.
  *
- * Threads: workers read requests and answer them; the notify thread tells the kernel what to forget (notify.h); the task thread does what
- * must wait for the notify thread or for time to pass (task.h). Workers never wait for either of them.
+ * Threads: workers read requests and answer them; the notify threads tell the kernel what to forget (notify.h); the task threads do what
+ * must wait for them or for time to pass (task.h). Workers never wait for any of these.
  */
 #ifndef STEMMA_FS_INNER_H
 #define STEMMA_FS_INNER_H

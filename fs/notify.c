@@ -1,6 +1,10 @@
 /*
- * notify.c: the notify thread and its queue. What the kernel does not have (-ENOENT) needs no forgetting; any other failure means that the
+ * notify.c: the notify threads and their queues. What the kernel does not have (-ENOENT) needs no forgetting; any other failure means that the
  * mount is going away.
+ *
+ * There are two, because forgetting an entry takes the lock of its directory, which the sender of a request holds until it is answered. A rename
+ * that waits here for attributes to be forgotten must not stand behind an entry of the same directory. Attributes and pages need no
+ * lock of a directory.
  */
 #include <stdlib.h>
 
@@ -14,12 +18,20 @@ struct job {
     struct stm_inval *list; /* names lie behind it */
 };
 
-struct stm_notify {
+struct lane {
+    struct stm_fs *fs;
     pthread_t thread;
+    bool started;         /* by the creator alone */
     pthread_mutex_t lock; /* guards the rest */
     pthread_cond_t cond;
     struct job *first, **last;
     bool stop;
+};
+
+enum { LANE_ENTRIES, LANE_INODES, LANES };
+
+struct stm_notify {
+    struct lane lanes[LANES];
 };
 
 static void send_one(struct stm_fs *fs, const struct stm_inval *i)
@@ -33,8 +45,8 @@ static void send_one(struct stm_fs *fs, const struct stm_inval *i)
 
 static void *notify_main(void *arg)
 {
-    struct stm_fs *fs = arg;
-    struct stm_notify *q = fs->notify;
+    struct lane *q = arg;
+    struct stm_fs *fs = q->fs;
 
     pthread_mutex_lock(&q->lock);
     while (q->first || !q->stop) {
@@ -58,29 +70,20 @@ static void *notify_main(void *arg)
     return NULL;
 }
 
-int stm_notify_new(struct stm_fs *fs)
+static int lane_start(struct stm_fs *fs, struct lane *q)
 {
-    struct stm_notify *q = calloc(1, sizeof *q);
-
-    if (!q)
-        return -ENOMEM;
+    q->fs = fs;
     pthread_mutex_init(&q->lock, NULL);
     pthread_cond_init(&q->cond, NULL);
     q->last = &q->first;
-    fs->notify = q;
-    int err = -pthread_create(&q->thread, NULL, notify_main, fs);
-    if (err == 0)
-        return 0;
-    fs->notify = NULL;
-    free(q);
+    int err = -pthread_create(&q->thread, NULL, notify_main, q);
+    q->started = err == 0;
     return err;
 }
 
-void stm_notify_free(struct stm_fs *fs)
+static void lane_stop(struct lane *q)
 {
-    struct stm_notify *q = fs->notify;
-
-    if (!q)
+    if (!q->started)
         return;
     pthread_mutex_lock(&q->lock);
     q->stop = true;
@@ -89,8 +92,37 @@ void stm_notify_free(struct stm_fs *fs)
     pthread_join(q->thread, NULL);
     pthread_mutex_destroy(&q->lock);
     pthread_cond_destroy(&q->cond);
-    free(q);
+}
+
+int stm_notify_new(struct stm_fs *fs)
+{
+    int err = 0;
+
+    fs->notify = calloc(1, sizeof *fs->notify);
+    if (!fs->notify)
+        return -ENOMEM;
+    for (int i = 0; err == 0 && i < LANES; i++)
+        err = lane_start(fs, &fs->notify->lanes[i]);
+    return err; /* stm_notify_free stops what runs */
+}
+
+void stm_notify_free(struct stm_fs *fs)
+{
+    if (!fs->notify)
+        return;
+    for (int i = 0; i < LANES; i++)
+        lane_stop(&fs->notify->lanes[i]);
+    free(fs->notify);
     fs->notify = NULL;
+}
+
+static struct lane *lane_for(struct stm_fs *fs, const struct stm_inval *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (list[i].kind == STM_INVAL_ENTRY)
+            return &fs->notify->lanes[LANE_ENTRIES];
+    }
+    return &fs->notify->lanes[LANE_INODES];
 }
 
 static struct job *job_new(const struct stm_inval *list, size_t n)
@@ -117,7 +149,7 @@ static struct job *job_new(const struct stm_inval *list, size_t n)
 
 int stm_notify_post(struct stm_fs *fs, const struct stm_inval *list, size_t n, void (*done)(void *arg), void *arg)
 {
-    struct stm_notify *q = fs->notify;
+    struct lane *q = lane_for(fs, list, n);
     struct job *j = job_new(list, n);
 
     if (!j)

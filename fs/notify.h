@@ -1,6 +1,7 @@
 /*
- * notify.h: telling the kernel what to forget, from a thread of its own: the kernel may need an answer from a worker before it can obey, so a
- * worker must never wait for it.
+ * notify.h: telling the kernel what to forget, from threads of its own: the kernel may need an answer from a worker before it can obey, so a
+ * worker must never wait for it. A request whose sender may hold the lock of a directory (all but those on open files) may wait for
+ * attributes and data only, never for a list with an entry in it.
  * Thread-safety: internally locked.
  */
 #ifndef STEMMA_NOTIFY_H

@@ -395,7 +395,7 @@ static int post_replace(struct stm_fs *fs, const struct replacing *r)
     if (!copy)
         return -ENOMEM;
     *copy = *r;
-    int err = stm_task_post(fs, &(struct stm_task){.run = run_replace, .arg = copy});
+    int err = stm_task_post(fs, &(struct stm_task){.run = run_replace, .arg = copy, .waits = true});
     if (err < 0)
         free(copy);
     return err;

@@ -1,5 +1,6 @@
 /*
- * task.c: the task thread. The list of tasks is short (what waits, and one timer), so it is searched from the front.
+ * task.c: the task threads. Requests that are asked again have one of their own: their senders may hold locks of directories for which a task
+ * on the other, that waits for the kernel, is waiting. The list of tasks is short (what waits, and one timer), so it is searched from the front.
  */
 #include <stdlib.h>
 #include <time.h>
@@ -12,13 +13,21 @@ struct item {
     int64_t due_ns; /* CLOCK_MONOTONIC */
 };
 
-struct stm_tasks {
+struct lane {
+    struct stm_fs *fs;
     pthread_t thread;
+    bool started;         /* by the creator alone */
     pthread_mutex_t lock; /* guards first, stop */
     pthread_cond_t cond;
     struct item *first;
     bool stop;
     _Atomic unsigned waiting; /* items with an object */
+};
+
+enum { LANE_SHORT, LANE_LONG, LANES };
+
+struct stm_tasks {
+    struct lane lanes[LANES];
 };
 
 static int64_t monotonic(void)
@@ -30,7 +39,7 @@ static int64_t monotonic(void)
 }
 
 /* Unlinks the item that is due first, if any is due (or all are, at the end); else tells when. */
-static struct item *take_due(struct stm_tasks *t, int64_t *ret_due_ns)
+static struct item *take_due(struct lane *t, int64_t *ret_due_ns)
 {
     struct item **best = NULL;
 
@@ -52,8 +61,8 @@ static struct item *take_due(struct stm_tasks *t, int64_t *ret_due_ns)
 
 static void *task_main(void *arg)
 {
-    struct stm_fs *fs = arg;
-    struct stm_tasks *t = fs->tasks;
+    struct lane *t = arg;
+    struct stm_fs *fs = t->fs;
 
     pthread_mutex_lock(&t->lock);
     for (;;) {
@@ -77,32 +86,24 @@ static void *task_main(void *arg)
     return NULL;
 }
 
-int stm_tasks_new(struct stm_fs *fs)
+static int lane_start(struct stm_fs *fs, struct lane *t)
 {
-    struct stm_tasks *t = calloc(1, sizeof *t);
     pthread_condattr_t attr;
 
-    if (!t)
-        return -ENOMEM;
+    t->fs = fs;
     pthread_mutex_init(&t->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&t->cond, &attr);
     pthread_condattr_destroy(&attr);
-    fs->tasks = t;
-    int err = -pthread_create(&t->thread, NULL, task_main, fs);
-    if (err == 0)
-        return 0;
-    fs->tasks = NULL;
-    free(t);
+    int err = -pthread_create(&t->thread, NULL, task_main, t);
+    t->started = err == 0;
     return err;
 }
 
-void stm_tasks_free(struct stm_fs *fs)
+static void lane_stop(struct lane *t)
 {
-    struct stm_tasks *t = fs->tasks;
-
-    if (!t)
+    if (!t->started)
         return;
     pthread_mutex_lock(&t->lock);
     t->stop = true;
@@ -111,13 +112,33 @@ void stm_tasks_free(struct stm_fs *fs)
     pthread_join(t->thread, NULL);
     pthread_mutex_destroy(&t->lock);
     pthread_cond_destroy(&t->cond);
-    free(t);
+}
+
+int stm_tasks_new(struct stm_fs *fs)
+{
+    int err = 0;
+
+    fs->tasks = calloc(1, sizeof *fs->tasks);
+    if (!fs->tasks)
+        return -ENOMEM;
+    for (int i = 0; err == 0 && i < LANES; i++)
+        err = lane_start(fs, &fs->tasks->lanes[i]);
+    return err; /* stm_tasks_free stops what runs */
+}
+
+void stm_tasks_free(struct stm_fs *fs)
+{
+    if (!fs->tasks)
+        return;
+    for (int i = 0; i < LANES; i++)
+        lane_stop(&fs->tasks->lanes[i]);
+    free(fs->tasks);
     fs->tasks = NULL;
 }
 
 int stm_task_post(struct stm_fs *fs, const struct stm_task *task)
 {
-    struct stm_tasks *t = fs->tasks;
+    struct lane *t = &fs->tasks->lanes[task->waits ? LANE_LONG : LANE_SHORT];
     struct item *i = malloc(sizeof *i);
 
     if (!i)
@@ -135,7 +156,7 @@ int stm_task_post(struct stm_fs *fs, const struct stm_task *task)
 
 void stm_task_wake(struct stm_fs *fs, uint64_t object)
 {
-    struct stm_tasks *t = fs->tasks;
+    struct lane *t = &fs->tasks->lanes[LANE_SHORT];
 
     if (atomic_load(&t->waiting) == 0)
         return;

@@ -1,5 +1,5 @@
 /*
- * task.h: work for the task thread: what is due later, and what may wait for the notify thread.
+ * task.h: work for the task threads: what is due later, and what may wait for the notify threads.
  * Thread-safety: internally locked.
  */
 #ifndef STEMMA_TASK_H
@@ -12,6 +12,7 @@ struct stm_task {
     void *arg;
     uint64_t object;   /* stm_task_wake makes it due; 0: nothing does */
     int64_t delay_ns;  /* from now; 0: at once */
+    bool waits;        /* for the kernel: on the thread for that, and object does not apply */
 };
 
 STM_MUST_CHECK int stm_tasks_new(struct stm_fs *fs);

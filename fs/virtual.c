@@ -25,6 +25,8 @@ int stm_chain_of(struct stm_fs *fs, uint64_t line, bool waited, struct stm_chain
     if (err != 0)
         return err;
     err = stm_object_get(&v, owner, &ret->object);
+    if (err == 0 && ret->object.line != line)
+        err = -ENOENT; /* a line that nobody had seen went when its object took over another */
     if (err < 0)
         return err == -ENOENT ? -ESTALE : err;
     ret->n = stm_visible_tip(&ret->object, hidden, &tip) == 0 ? tip + 1 : 0;
@@ -33,14 +35,17 @@ int stm_chain_of(struct stm_fs *fs, uint64_t line, bool waited, struct stm_chain
 
 int stm_virtual_text(struct stm_fs *fs, const struct stm_vnode *v, bool waited, struct stm_buf *ret, uint64_t *ret_object)
 {
-    struct stm_chain c;
+    struct stm_chain c, now;
     int err = stm_chain_of(fs, v->line, waited, &c);
 
     if (err == 1)
         *ret_object = c.object.id;
     if (err != 0)
         return err;
-    return v->kind == STM_V_LOG ? stm_log_text(fs, v->line, c.n, ret) : stm_log_jsonl(fs, v->line, c.n, ret);
+    err = v->kind == STM_V_LOG ? stm_log_text(fs, v->line, c.n, ret) : stm_log_jsonl(fs, v->line, c.n, ret);
+    if (err == STM_E_CORRUPT && (stm_chain_of(fs, v->line, true, &now) < 0 || now.n < c.n))
+        err = -ESTALE; /* not damage: the line went meanwhile */
+    return err;
 }
 
 /* Texts and `word@` belong to whoever owns the file, and are as readable as it is. */
