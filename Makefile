@@ -2,7 +2,8 @@
 #
 # make             build build/release/src/stemma
 # make run         from nothing to a mounted store with texts in it
-# make check       everything that must pass; test, asan and tsan are parts of it
+# make check       everything that must pass; make test is a part of it
+# make asan        every test under ASan and UBSan; make tsan: under TSan
 # make bench       compare a mount with bindfs and ext4
 # make install     as root, below PREFIX (/usr/local); mount helpers go to /sbin
 # make format      clang-format on everything
@@ -13,8 +14,8 @@ all:            ; @script/build release
 run:            ; @script/run
 check:          ; @script/check
 test:           ; @script/check unit
-asan:           ; @script/check asan
-tsan:           ; @script/check tsan
+asan:           ; @script/check --full asan
+tsan:           ; @script/check --full tsan
 bench: all      ; @script/install-deps --bench && integration/bench/run
 format:         ; @find store fs src tests -name '*.[ch]' -exec clang-format -i {} +
 install:        ; @cmake --preset release -D CMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null && script/build release && cmake --install build/release

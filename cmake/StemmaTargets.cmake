@@ -1,22 +1,5 @@
 # What every target of ours shares, and how a unit test is declared.
 
-# stm_sources(VAR file...): the listed files that exist.
-function(stm_sources var)
-    set(found)
-    foreach(file IN LISTS ARGN)
-        if(EXISTS "${CMAKE_CURRENT_SOURCE_DIR}/${file}")
-            list(APPEND found "${file}")
-        else()
-            message(STATUS "not there yet: ${file}")
-        endif()
-    endforeach()
-    if(NOT found AND var MATCHES "sources")
-        file(WRITE "${CMAKE_CURRENT_BINARY_DIR}/empty.c" "extern int stm_empty;\n")
-        set(found "${CMAKE_CURRENT_BINARY_DIR}/empty.c")
-    endif()
-    set(${var} "${found}" PARENT_SCOPE)
-endfunction()
-
 # stm_configure(TARGET): language level, warnings and definitions of our own code. The rank of locks is checked in debug builds.
 function(stm_configure target)
     target_compile_definitions(${target} PRIVATE
@@ -33,10 +16,6 @@ function(stm_add_test name)
     endif()
     if(NOT ARG_LINK)
         set(ARG_LINK stemma_store)
-    endif()
-    if(NOT EXISTS "${CMAKE_CURRENT_SOURCE_DIR}/${name}.c")
-        message(STATUS "not there yet: ${name}.c")
-        return()
     endif()
     add_executable(${name} ${name}.c ${ARG_SOURCES})
     stm_configure(${name})

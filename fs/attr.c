@@ -16,9 +16,18 @@ void stm_attr_stored(const struct stm_object *o, struct stm_attr *ret)
 {
     *ret = (struct stm_attr){
         .timeout = STM_TIMEOUT_S,
-        .st = {.st_ino = stm_nodeid_head(o->id), .st_mode = o->mode, .st_nlink = o->nlink, .st_uid = o->uid, .st_gid = o->gid, .st_rdev = o->rdev,
-               .st_size = (off_t)o->size, .st_blksize = 4096, .st_blocks = (blkcnt_t)((o->size + 511) / 512), .st_atim = stm_timespec(o->atime_ns),
-               .st_mtim = stm_timespec(o->mtime_ns), .st_ctim = stm_timespec(o->ctime_ns)},
+        .st = {.st_ino = stm_nodeid_head(o->id),
+               .st_mode = o->mode,
+               .st_nlink = o->nlink,
+               .st_uid = o->uid,
+               .st_gid = o->gid,
+               .st_rdev = o->rdev,
+               .st_size = (off_t)o->size,
+               .st_blksize = 4096,
+               .st_blocks = (blkcnt_t)((o->size + 511) / 512),
+               .st_atim = stm_timespec(o->atime_ns),
+               .st_mtim = stm_timespec(o->mtime_ns),
+               .st_ctim = stm_timespec(o->ctime_ns)},
     };
 }
 

@@ -77,7 +77,9 @@ static int add_object(struct filling *f, const struct stm_node *dir, const struc
         return add_bare(f, e->name, ino, e->type, e->cookie); /* removed meanwhile */
     if (err < 0)
         return err;
-    found = (struct stm_found){.e = {.ino = ino, .attr = a.st, .attr_timeout = f->who.uncached ? 0 : a.timeout,
+    found = (struct stm_found){.e = {.ino = ino,
+                                     .attr = a.st,
+                                     .attr_timeout = f->who.uncached ? 0 : a.timeout,
                                      .entry_timeout = f->who.uncached ? 0 : STM_TIMEOUT_S}};
     return add(f, e->name, &found, e->cookie);
 }

@@ -13,6 +13,8 @@
 
 #include "file.h"
 
+enum { MEMORY_WANTED = 64 << 20 }; /* by all drafts together: beyond, clean ones are dropped */
+
 static const char capability[] = "security.capability";
 
 static int read_base(void *arg, uint64_t off, void *buf, size_t len)
@@ -303,6 +305,8 @@ int stm_draft_commit(struct stm_fs *fs, struct stm_file *f, const struct stm_dra
     err = commit(fs, f, how, &s);
     if (err == 0 && s.made)
         (void)stm_bump_get(fs, f->object, true);
+    if (err == 0 && atomic_load(&fs->draft_bytes) > MEMORY_WANTED)
+        stm_draft_forget(f); /* the next write reads it again */
     return err;
 }
 

@@ -30,40 +30,40 @@ struct stm_replace {
 
 struct stm_draft {
     struct stm_store *store;
-    uint64_t id;              /* of all its handles; 0: none yet */
+    uint64_t id; /* of all its handles; 0: none yet */
     /* content */
-    bool loaded;              /* data holds what readers must see */
-    bool dirty;               /* and it differs from what is committed */
+    bool loaded; /* data holds what readers must see */
+    bool dirty;  /* and it differs from what is committed */
     bool has_base;
     struct stm_stage data;
-    struct stm_version base;  /* below a large draft */
-    uint32_t mode;            /* when loaded; permission bits kept up to date */
-    bool privileged;          /* set-id bits or a capability may have to go at the next write */
+    struct stm_version base; /* below a large draft */
+    uint32_t mode;           /* when loaded; permission bits kept up to date */
+    bool privileged;         /* set-id bits or a capability may have to go at the next write */
     int64_t mtime_ns, ctime_ns;
     /* life */
-    bool born;                /* made by CREATE; no version yet */
-    bool flushed;             /* somebody closed a handle since */
-    bool cut;                 /* the content became empty by truncation */
-    bool unlinked;            /* nothing of it need be stored any more */
-    bool pending, hollow;     /* hollow: the pending version is empty by truncation */
-    uint64_t line, seq;       /* of the pending version */
-    int64_t flushed_ns;       /* monotonic: last commit */
+    bool born;            /* made by CREATE; no version yet */
+    bool flushed;         /* somebody closed a handle since */
+    bool cut;             /* the content became empty by truncation */
+    bool unlinked;        /* nothing of it need be stored any more */
+    bool pending, hollow; /* hollow: the pending version is empty by truncation */
+    uint64_t line, seq;   /* of the pending version */
+    int64_t flushed_ns;   /* monotonic: last commit */
     struct stm_replace *replace;
-    uint32_t uid, gid, pid;   /* who wrote last: the author of the version; the kernel does not tell at release */
+    uint32_t uid, gid, pid; /* who wrote last: the author of the version; the kernel does not tell at release */
 };
 
 struct stm_file {
-    struct stm_file *next;    /* in its shard */
-    uint64_t object;          /* immutable */
+    struct stm_file *next; /* in its shard */
+    uint64_t object;       /* immutable */
     /* guarded by the shard's lock */
     unsigned pins, readers, writers;
-    bool orphan;              /* to be purged with the last handle */
+    bool orphan; /* to be purged with the last handle */
     bool bump_set;
     enum stm_bump bump;
     /* the draft and its mutex */
     pthread_mutex_t mutex;
     struct stm_draft draft;
-    _Atomic bool active;      /* there is or was a writer: the draft must be asked */
+    _Atomic bool active; /* there is or was a writer: the draft must be asked */
 };
 
 STM_MUST_CHECK int stm_files_new(struct stm_fs *fs);

@@ -17,10 +17,10 @@
 #include "stemma_fs/fs.h"
 
 enum {
-    STM_FRESH_SLOTS = 65536,   /* objects whose own line nobody has seen yet, direct-mapped */
-    STM_SEEN_BITS = 1 << 16,   /* lines and objects whose past the kernel may have attributes of, by hash */
-    STM_SEEN_VIEWS = 64,       /* views that the kernel may have nodes of; if there are more, their attributes are not cached */
-    STM_OBSERVE_WAIT_MS = 20   /* how long an observer waits for a writer that has just emptied a file */
+    STM_FRESH_SLOTS = 65536, /* objects whose own line nobody has seen yet, direct-mapped */
+    STM_SEEN_BITS = 1 << 16, /* lines and objects whose past the kernel may have attributes of, by hash */
+    STM_SEEN_VIEWS = 64,     /* views that the kernel may have nodes of; if there are more, their attributes are not cached */
+    STM_OBSERVE_WAIT_MS = 20 /* how long an observer waits for a writer that has just emptied a file */
 };
 #define STM_TIMEOUT_S 86400.0 /* the kernel may keep it: this daemon is the only writer, and tells it what changes otherwise */
 
@@ -43,16 +43,22 @@ struct stm_fs {
     struct stm_tasks *tasks;
     struct stm_listings *listings;
     /* stm_fs_apply (apply.c) */
-    pthread_mutex_t apply_lock;     /* one at a time; held while it waits: never take it in a worker */
-    _Atomic unsigned applies;       /* a change that the kernel did not make is under way */
+    pthread_mutex_t apply_lock; /* one at a time; held while it waits: never take it in a worker */
+    _Atomic unsigned applies;   /* a change that the kernel did not make is under way */
     _Atomic unsigned phase;
-    _Atomic unsigned in_flight[2];  /* requests being answered, by phase */
+    _Atomic unsigned in_flight[2]; /* requests being answered, by phase */
     /* the loop (fs.c) */
-    pthread_mutex_t run_lock;       /* guards stopping, ended */
+    pthread_mutex_t run_lock; /* guards stopping, ended */
     pthread_cond_t run_cond;
     bool stopping, ended;
     int run_error;
-    _Atomic uint64_t init_unique;   /* request id of INIT while its answer is awaited; 0: none */
+    pthread_mutex_t park_lock; /* guards unpark, closing */
+    pthread_cond_t park_cond;
+    unsigned unpark; /* parked workers that may go on */
+    bool closing;
+    _Atomic unsigned reading; /* workers that wait for a request, or are about to */
+    _Atomic unsigned parked;
+    _Atomic uint64_t init_unique; /* request id of INIT while its answer is awaited; 0: none */
     _Atomic bool mounted;
     /* atomic */
     _Atomic uint64_t requests, errors, invalidations, draft_bytes;
@@ -66,8 +72,8 @@ struct stm_fs {
 /* Who asks: copied, so that another thread may go on with the request. */
 struct stm_caller {
     uint32_t uid, gid, pid;
-    uint64_t unique;  /* the kernel's id of the request: bit 63 says that it was asked before */
-    bool uncached;    /* the answer must not be cached: a change that the kernel did not make began before it */
+    uint64_t unique; /* the kernel's id of the request: bit 63 says that it was asked before */
+    bool uncached;   /* the answer must not be cached: a change that the kernel did not make began before it */
 };
 
 /* fs.c */
@@ -149,9 +155,9 @@ STM_MUST_CHECK int stm_head_object(uint64_t ino, uint64_t *ret_object);
 struct stm_pick {
     struct stm_fs *fs;
     struct stm_caller who;
-    uint64_t parent;          /* directory object */
+    uint64_t parent; /* directory object */
     const char *name;
-    bool waited;              /* the caller has waited for a writer already */
+    bool waited; /* the caller has waited for a writer already */
     struct stm_slice base, text;
     struct stm_selector sel;
     struct stm_object object; /* of the base */
@@ -216,8 +222,8 @@ STM_MUST_CHECK int64_t stm_read_node(struct stm_fs *fs, uint64_t ino, uint64_t o
 /* write.c */
 void stm_do_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off, struct fuse_file_info *fi);
 void stm_do_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len, struct fuse_file_info *fi);
-void stm_do_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t off_out,
-                            struct fuse_file_info *fi_out, size_t len, int flags);
+void stm_do_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in, fuse_ino_t ino_out,
+                            off_t off_out, struct fuse_file_info *fi_out, size_t len, int flags);
 
 /* xattr.c */
 void stm_do_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags);
@@ -230,7 +236,7 @@ struct stm_about {
     struct stm_fs *fs;
     const struct stm_version *v;
     uint64_t line;
-    uint32_t n;   /* how many versions may be shown */
+    uint32_t n; /* how many versions may be shown */
 };
 STM_MUST_CHECK int stm_version_attribute(const struct stm_about *a, const char *name, struct stm_buf *ret);
 /* text.c: `word@/log` (people) and `word@/log.jsonl` (programs) of the first n versions of a line. */

@@ -46,7 +46,9 @@ void stm_found_object(struct stm_fs *fs, const struct stm_caller *who, const str
     if (stm_attr_object(fs, o, stm_file_epoch(fs, o->id), &a) < 0)
         stm_attr_stored(o, &a);
     *ret = (struct stm_found){
-        .e = {.ino = stm_nodeid_head(o->id), .attr = a.st, .attr_timeout = who->uncached ? 0 : a.timeout,
+        .e = {.ino = stm_nodeid_head(o->id),
+              .attr = a.st,
+              .attr_timeout = who->uncached ? 0 : a.timeout,
               .entry_timeout = who->uncached ? 0 : STM_TIMEOUT_S},
     };
 }

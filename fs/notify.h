@@ -13,8 +13,8 @@ enum stm_inval_kind { STM_INVAL_ENTRY, STM_INVAL_ATTR, STM_INVAL_DATA };
 
 struct stm_inval {
     enum stm_inval_kind kind;
-    uint64_t ino;              /* of the directory for an entry */
-    struct stm_slice name;     /* of the entry */
+    uint64_t ino;          /* of the directory for an entry */
+    struct stm_slice name; /* of the entry */
 };
 
 STM_MUST_CHECK int stm_notify_new(struct stm_fs *fs);

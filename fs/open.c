@@ -31,9 +31,6 @@ static void join_writers(struct stm_fs *fs, struct stm_file *f, const struct stm
 {
     struct stm_draft *d = &f->draft;
 
-    /* close(2) returns before its RELEASE is sent: whoever opens after it begins another save, though the first is still counted. */
-    if (d->pending && !d->dirty && !d->hollow)
-        d->pending = false;
     stm_file_opened(fs, f, true);
     if (d->id == 0)
         d->id = stm_new_handle(fs);
@@ -89,8 +86,11 @@ static int open_writer(struct stm_fs *fs, const struct stm_caller *who, uint64_t
     join_writers(fs, f, who, fi);
     if (err == 0 && fi->flags & O_TRUNC) {
         err = stm_draft_truncate(fs, f, 0);
-        if (err == 0)
+        if (err == 0 && f->draft.privileged) {
             err = stm_draft_unprivilege(fs, f, who);
+            /* The kernel still shows the set-id bits. */
+            (void)stm_notify_post(fs, &(struct stm_inval){.kind = STM_INVAL_ATTR, .ino = stm_nodeid_head(object)}, 1, NULL, NULL);
+        }
     }
     if (err < 0)
         stm_file_closed(fs, f, true, &last, &gone);

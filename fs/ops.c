@@ -10,8 +10,9 @@ enum { MIB = 1 << 20, BACKGROUND = 64 };
 static void do_init(void *userdata, struct fuse_conn_info *conn)
 {
     /* Off: splice (the request's id is read from the request), writeback cache (hides bytes), auto invalidation (we say what is old). */
-    unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-                    FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPLICIT_INVAL_DATA;
+    unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_READDIRPLUS |
+                    FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_CACHE_SYMLINKS |
+                    FUSE_CAP_EXPLICIT_INVAL_DATA;
     (void)userdata;
 
     conn->want = want & conn->capable;
@@ -42,7 +43,8 @@ static void do_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 static void do_statfs(fuse_req_t req, fuse_ino_t ino)
 {
     const char *path = stm_store_path(stm_fs_of(req)->store);
-    struct statvfs s = {.f_bsize = 4096, .f_frsize = 4096, .f_blocks = MIB, .f_bfree = MIB, .f_bavail = MIB, .f_files = MIB, .f_ffree = MIB};
+    struct statvfs s = {
+        .f_bsize = 4096, .f_frsize = 4096, .f_blocks = MIB, .f_bfree = MIB, .f_bavail = MIB, .f_files = MIB, .f_ffree = MIB};
     (void)ino;
 
     if (path[0] && statvfs(path, &s) < 0) {

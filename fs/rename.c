@@ -47,7 +47,7 @@ static void follow(struct stm_file *f, const struct moving *m)
     if (m->r.moved != f->object || m->r.exchange)
         return;
     if (m->r.made_version) {
-        d->pending = d->loaded || d->born;
+        d->pending = stm_file_writers(m->fs, f) > 0;
         d->hollow = d->pending && d->cut;
         d->born = false;
         d->line = m->act.object.line;

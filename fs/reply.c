@@ -28,8 +28,8 @@ void stm_reply_fail(fuse_req_t req, const char *op, uint64_t ino, int err)
     int number = stm_errno_of(err);
 
     if (number == EIO || number == ENOSPC || number == ENOMEM)
-        stm_fs_log(fs, STM_FS_ERROR, "request_failed", "op=%s node=%#llx error=\"%s\" consequence=\"answered %s\"", op, (unsigned long long)ino,
-                   stm_error_text(err), strerrorname_np(number));
+        stm_fs_log(fs, STM_FS_ERROR, "request_failed", "op=%s node=%#llx error=\"%s\" consequence=\"answered %s\"", op,
+                   (unsigned long long)ino, stm_error_text(err), strerrorname_np(number));
     stm_reply_err(req, err);
 }
 

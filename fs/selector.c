@@ -60,8 +60,8 @@ static int found_dir_time(struct stm_pick *p, struct stm_found *ret)
             err = stm_buf_append(&target, "../", 3);
     }
     if (err == 0)
-        err = stm_buf_printf(&target, ".stemma/at/#%llu%.*s/%.*s", (unsigned long long)seq, root ? 0 : (int)path.len, (const char *)path.data,
-                             (int)p->base.len, (const char *)p->base.data);
+        err = stm_buf_printf(&target, ".stemma/at/#%llu%.*s/%.*s", (unsigned long long)seq, root ? 0 : (int)path.len,
+                             (const char *)path.data, (int)p->base.len, (const char *)p->base.data);
     if (err == 0 && target.len > STM_TARGET_MAX)
         err = -ENAMETOOLONG;
     if (err == 0)

@@ -31,17 +31,17 @@ struct stm_stage_base {
 };
 
 struct stm_stage {
-    uint64_t size;                   /* of the content */
-    uint64_t base_len;               /* base bytes below this show where nothing was written */
+    uint64_t size;     /* of the content */
+    uint64_t base_len; /* base bytes below this show where nothing was written */
     struct stm_stage_base base;
-    uint8_t *mem;                    /* the content while fd < 0 */
+    uint8_t *mem; /* the content while fd < 0 */
     size_t mem_cap;
-    int fd;                          /* the file */
-    char *dir, *path;                /* dir "" : a file without a name */
+    int fd;           /* the file */
+    char *dir, *path; /* dir "" : a file without a name */
     uint64_t id;
-    uint64_t **map;                  /* pages of bits, one bit a block; NULL pages are all zero */
+    uint64_t **map; /* pages of bits, one bit a block; NULL pages are all zero */
     size_t map_pages;
-    _Atomic uint64_t *memory_gauge;  /* counts mem_cap of all stages; may be NULL */
+    _Atomic uint64_t *memory_gauge; /* counts mem_cap of all stages; may be NULL */
 };
 
 /* dir is copied. With a base of at most STM_STAGE_MEMORY it is read now. 0, -ENOMEM, or the base's error. */

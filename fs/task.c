@@ -189,8 +189,8 @@ int stm_again_post(struct stm_fs *fs, uint64_t object, const struct stm_again *a
         return -ENOMEM;
     *copy = *a;
     copy->waited = true;
-    int err = stm_task_post(fs, &(struct stm_task){
-                                    .run = run_again, .arg = copy, .object = object, .delay_ns = STM_OBSERVE_WAIT_MS * INT64_C(1000000)});
+    int err = stm_task_post(
+        fs, &(struct stm_task){.run = run_again, .arg = copy, .object = object, .delay_ns = STM_OBSERVE_WAIT_MS * INT64_C(1000000)});
     if (err < 0)
         free(copy);
     return err;

@@ -10,9 +10,9 @@
 struct stm_task {
     void (*run)(struct stm_fs *fs, void *arg);
     void *arg;
-    uint64_t object;   /* stm_task_wake makes it due; 0: nothing does */
-    int64_t delay_ns;  /* from now; 0: at once */
-    bool waits;        /* for the kernel: on the thread for that, and object does not apply */
+    uint64_t object;  /* stm_task_wake makes it due; 0: nothing does */
+    int64_t delay_ns; /* from now; 0: at once */
+    bool waits;       /* for the kernel: on the thread for that, and object does not apply */
 };
 
 STM_MUST_CHECK int stm_tasks_new(struct stm_fs *fs);

@@ -23,11 +23,11 @@ enum stm_vnode_kind {
 struct stm_vnode {
     uint64_t number;
     enum stm_vnode_kind kind;
-    uint64_t parent;  /* node number of the directory */
-    uint64_t line;    /* VERSIONS, LOG, JSONL: whose versions */
+    uint64_t parent; /* node number of the directory */
+    uint64_t line;   /* VERSIONS, LOG, JSONL: whose versions */
     int64_t born_ns;
     char name[STM_NAME_MAX + 1];
-    char *target;     /* LINK */
+    char *target; /* LINK */
 };
 
 STM_MUST_CHECK int stm_vnodes_new(struct stm_fs *fs);

@@ -146,8 +146,8 @@ static int64_t copy_step(struct stm_fs *fs, const struct copy *c, size_t done, c
     return err < 0 ? err : n;
 }
 
-void stm_do_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t off_out,
-                            struct fuse_file_info *fi_out, size_t len, int flags)
+void stm_do_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in, fuse_ino_t ino_out,
+                            off_t off_out, struct fuse_file_info *fi_out, size_t len, int flags)
 {
     struct stm_fs *fs = stm_fs_of(req);
     struct copy c = {ino_in, ino_out, (uint64_t)off_in, (uint64_t)off_out, fi_out, stm_caller_of(req)};

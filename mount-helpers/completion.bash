@@ -46,16 +46,17 @@ _stemma()
         mapfile -t COMPREPLY < <(compgen -W "$commands --help --version" -- "$word")
         return
     fi
-    if [[ $command == mount && ${COMP_WORDS[COMP_CWORD - 1]} == -o ]]; then
+    if [[ $command == mount && ${COMP_WORDS[COMP_CWORD - 1]} == @(-o|--options) ]]; then
         mapfile -t COMPREPLY < <(compgen -W \
-            "ro rw allow_other noallow_other versions=hidden versions=listed max_threads= nonempty noexec debug" -- "$word")
+            "ro rw allow_other noallow_other versions=hidden versions=listed max_threads= nonempty exec noexec debug" -- "$word")
         return
     fi
     if [[ $word == -* ]]; then
         case $command in
-        mount) mapfile -t COMPREPLY < <(compgen -W "-o -f --foreground --help" -- "$word") ;;
+        mount) mapfile -t COMPREPLY < <(compgen -W "-o --options -f --foreground --help" -- "$word") ;;
         status | log) mapfile -t COMPREPLY < <(compgen -W "--json --help" -- "$word") ;;
-        import) mapfile -t COMPREPLY < <(compgen -W "--dictd --git --quiet --help" -- "$word") ;;
+        umount) mapfile -t COMPREPLY < <(compgen -W "-l --lazy --help" -- "$word") ;;
+        import) mapfile -t COMPREPLY < <(compgen -W "--dictd --git --help" -- "$word") ;;
         *) mapfile -t COMPREPLY < <(compgen -W "--help" -- "$word") ;;
         esac
     elif [[ $command == help ]]; then

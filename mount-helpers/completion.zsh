@@ -43,13 +43,13 @@ _stemma()
     case $command in
     init) _arguments '--help' '*:store:_directories' ;;
     mount)
-        _arguments '--help' '*-o[mount options]:option:_values -s , option ro rw allow_other noallow_other "versions:what readdir lists:(hidden listed)" "max_threads:number" nonempty noexec debug' \
+        _arguments '--help' '*-o[mount options]:option:_values -s , option ro rw allow_other noallow_other "versions:what readdir lists:(hidden listed)" "max_threads:number" nonempty exec noexec debug' \
             '(-f --foreground)'{-f,--foreground}'[stay in the foreground]' '1:store:_directories' '2:directory:_directories'
         ;;
-    umount) _arguments '--help' '*:directory:_directories' ;;
+    umount) _arguments '--help' '(-l --lazy)'{-l,--lazy}'[detach at once]' '*:directory:_directories' ;;
     status | log) _arguments '--help' '--json[for programs]' '*:path:_stemma_path' ;;
     show | restore) _arguments '--help' '*:path:_stemma_path' ;;
-    import) _arguments '--help' '--quiet' '--dictd[a dictd database]:name:' '--git[a git repository]:repository:_directories' '*:path:_stemma_path' ;;
+    import) _arguments '--help' '--dictd[a dictd database]:name:' '--git[a git repository]:repository:_directories' '*:path:_stemma_path' ;;
     help) _describe -t commands 'stemma command' commands ;;
     esac
 }

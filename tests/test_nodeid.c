@@ -24,8 +24,8 @@ static void the_root_is_one(void **state)
 static void every_kind_comes_back_as_it_was_made(void **state)
 {
     static const struct stm_node nodes[] = {
-        {STM_NODE_HEAD, 0, 1},           {STM_NODE_HEAD, 0, STM_ID_MAX},       {STM_NODE_VERSION, 0, 1},
-        {STM_NODE_VERSION, STM_ORDINAL_MAX, STM_ID_MAX}, {STM_NODE_VIEW, 7, 1}, {STM_NODE_VIRTUAL, 0, 99},
+        {STM_NODE_HEAD, 0, 1}, {STM_NODE_HEAD, 0, STM_ID_MAX}, {STM_NODE_VERSION, 0, 1}, {STM_NODE_VERSION, STM_ORDINAL_MAX, STM_ID_MAX},
+        {STM_NODE_VIEW, 7, 1}, {STM_NODE_VIRTUAL, 0, 99},
     };
     (void)state;
 

@@ -24,13 +24,13 @@ struct stm_fs;
 enum stm_fs_level { STM_FS_ERROR, STM_FS_WARNING, STM_FS_INFO };
 
 struct stm_fs_options {
-    const char *fsname;   /* shown as the mount's source: the store's absolute path */
-    bool allow_other;     /* users other than the daemon's may come in (their permissions are checked in any case) */
-    bool read_only;       /* every change is EROFS */
-    bool noexec;          /* no program can be run from the mount */
-    bool versions_listed; /* directories list `word@vX.Y.Z` beside `word` */
-    bool debug;           /* libfuse writes each request to stderr */
-    unsigned max_threads; /* workers; 0: 10 */
+    const char *fsname;    /* shown as the mount's source: the store's absolute path */
+    bool allow_other;      /* users other than the daemon's may come in (their permissions are checked in any case) */
+    bool read_only;        /* every change is EROFS */
+    bool noexec;           /* no program can be run from the mount */
+    bool versions_listed;  /* directories list `word@vX.Y.Z` beside `word` */
+    bool debug;            /* libfuse writes each request to stderr */
+    unsigned max_threads;  /* workers; 0: 10 */
     unsigned checkpoint_s; /* an open file's flushed content becomes a version after so many seconds; 0: 60 */
     /* One event: a name and "key=value key=value" (values with spaces are quoted). Any thread; may be NULL. */
     void (*log)(void *arg, enum stm_fs_level level, const char *event, const char *fields);
@@ -60,9 +60,9 @@ STM_MUST_CHECK int stm_fs_seal_object(struct stm_fs *fs, uint64_t object);
 
 /* What a change that the kernel did not make will touch. Give what applies: an entry (made, removed, replaced), an object, or both. */
 struct stm_fs_affected {
-    uint64_t parent;           /* directory object of the entry; 0: no entry */
-    struct stm_slice name;     /* of the entry */
-    uint64_t object;           /* object whose content or attributes change, directories too; 0: none, or not known yet */
+    uint64_t parent;       /* directory object of the entry; 0: no entry */
+    struct stm_slice name; /* of the entry */
+    uint64_t object;       /* object whose content or attributes change, directories too; 0: none, or not known yet */
 };
 
 /*
@@ -74,12 +74,12 @@ struct stm_fs_affected {
 STM_MUST_CHECK int stm_fs_apply(struct stm_fs *fs, const struct stm_fs_affected *list, size_t n, int (*commit)(void *arg), void *arg);
 
 struct stm_fs_stats {
-    uint64_t requests, errors;        /* since the start; errors: answers other than success and ENOENT */
-    uint64_t drafts, draft_bytes;     /* files being written, and what they hold in memory */
-    uint64_t pending;                 /* flushed contents that nobody has seen as a version yet */
-    uint64_t virtual_nodes;           /* interned */
-    uint64_t invalidations;           /* sent to the kernel */
-    uint64_t open_handles;            /* files open for writing */
+    uint64_t requests, errors;    /* since the start; errors: answers other than success and ENOENT */
+    uint64_t drafts, draft_bytes; /* files being written, and what they hold in memory */
+    uint64_t pending;             /* flushed contents that nobody has seen as a version yet */
+    uint64_t virtual_nodes;       /* interned */
+    uint64_t invalidations;       /* sent to the kernel */
+    uint64_t open_handles;        /* files open for writing */
     bool mounted;
 };
 void stm_fs_stats(struct stm_fs *fs, struct stm_fs_stats *ret);
