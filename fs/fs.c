@@ -25,6 +25,7 @@ enum { SPARE_READERS = 3, DEFAULT_THREADS = 10, DEFAULT_CHECKPOINT_S = 60, DETAC
 struct worker {
     struct stm_fs *fs;
     pthread_t thread;
+    _Atomic bool gone;
     struct fuse_buf buf;
 };
 
@@ -74,15 +75,11 @@ void stm_fs_log(struct stm_fs *fs, enum stm_fs_level level, const char *event, c
 
 /* ---- the connection ---- */
 
-/* A worker may be cancelled while it waits for a request, and nowhere else. */
 static ssize_t read_request(int fd, void *buf, size_t len, void *userdata)
 {
     struct stm_fs *fs = userdata;
-    int old;
-
-    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old);
     ssize_t n = read(fd, buf, len);
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+
     if (n < (ssize_t)sizeof(struct fuse_in_header))
         return n;
     const struct fuse_in_header *in = buf;
@@ -140,18 +137,18 @@ static void end_run(struct stm_fs *fs, int err)
  */
 static bool may_read(struct stm_fs *fs)
 {
-    bool on = true;
+    bool on = !atomic_load(&fs->closing);
 
     while (on && atomic_fetch_add(&fs->reading, 1) >= SPARE_READERS) {
         /* First this, then that: either the last reader sees that somebody is parked, or this worker that nobody is left to read. */
         atomic_fetch_add(&fs->parked, 1);
         bool needed = atomic_fetch_sub(&fs->reading, 1) == 1;
         pthread_mutex_lock(&fs->park_lock);
-        while (!needed && fs->unpark == 0 && !fs->closing)
+        while (!needed && fs->unpark == 0 && !atomic_load(&fs->closing))
             pthread_cond_wait(&fs->park_cond, &fs->park_lock);
         fs->unpark -= fs->unpark > 0;
         atomic_fetch_sub(&fs->parked, 1);
-        on = !fs->closing;
+        on = !atomic_load(&fs->closing);
         pthread_mutex_unlock(&fs->park_lock);
     }
     return on;
@@ -171,7 +168,7 @@ static void have_read(struct stm_fs *fs)
 static void release_parked(struct stm_fs *fs)
 {
     pthread_mutex_lock(&fs->park_lock);
-    fs->closing = true;
+    atomic_store(&fs->closing, true);
     pthread_cond_broadcast(&fs->park_cond);
     pthread_mutex_unlock(&fs->park_lock);
 }
@@ -180,14 +177,19 @@ static void *worker_main(void *arg)
 {
     struct worker *w = arg;
     struct stm_fs *fs = w->fs;
-    int old, n = 0;
+    sigset_t set;
+    int n = 0;
 
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+    sigemptyset(&set);
+    sigaddset(&set, SIGRTMIN); /* stop_worker's */
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
     while (may_read(fs)) {
         n = fuse_session_receive_buf(fs->session, &w->buf);
         have_read(fs);
-        if (n == -EINTR || n == -EAGAIN)
+        if (n == -EINTR || n == -EAGAIN) {
+            n = 0;
             continue;
+        }
         if (n <= 0)
             break;
         struct stm_flight flight = stm_flight_begin(fs);
@@ -196,7 +198,26 @@ static void *worker_main(void *arg)
         stm_flight_end(flight);
     }
     end_run(fs, n);
+    atomic_store(&w->gone, true);
     return NULL;
+}
+
+static void wake(int sig)
+{
+    (void)sig;
+}
+
+/* A worker that waits for a request is woken by a signal; again and again, since it may come just before the wait. */
+static void stop_worker(struct worker *w)
+{
+    struct timespec ts = {.tv_nsec = 1000000};
+
+    while (!atomic_load(&w->gone)) {
+        pthread_kill(w->thread, SIGRTMIN);
+        nanosleep(&ts, NULL);
+    }
+    pthread_join(w->thread, NULL);
+    free(w->buf.mem);
 }
 
 /* ---- new and free ---- */
@@ -329,7 +350,7 @@ static void wait_for_end(struct stm_fs *fs)
     if (!fs->ended) {
         pthread_mutex_unlock(&fs->run_lock);
         detach(fs);
-        detached = true;
+        detached = fs->detached = true;
         pthread_mutex_lock(&fs->run_lock);
     }
     clock_gettime(CLOCK_REALTIME, &until);
@@ -378,9 +399,11 @@ static void checkpoint(struct stm_fs *fs, void *arg)
 int stm_fs_run(struct stm_fs *fs)
 {
     struct worker *workers = calloc(fs->opt.max_threads, sizeof *workers);
+    struct sigaction on_wake = {.sa_handler = wake}, old;
     unsigned n = 0;
     int err = workers ? 0 : -ENOMEM;
 
+    sigaction(SIGRTMIN, &on_wake, &old);
     checkpoint_post(fs);
     while (err == 0 && n < fs->opt.max_threads) {
         workers[n].fs = fs;
@@ -394,11 +417,8 @@ int stm_fs_run(struct stm_fs *fs)
     atomic_store(&fs->mounted, false);
     release_parked(fs);
     for (unsigned i = 0; i < n; i++)
-        pthread_cancel(workers[i].thread);
-    for (unsigned i = 0; i < n; i++) {
-        pthread_join(workers[i].thread, NULL);
-        free(workers[i].buf.mem);
-    }
+        stop_worker(&workers[i]);
+    sigaction(SIGRTMIN, &old, NULL);
     free(workers);
     pthread_mutex_lock(&fs->run_lock);
     fs->ended = true;
@@ -435,6 +455,26 @@ static void drain_one(struct stm_fs *fs, struct stm_file *f, void *arg)
         *result = err;
 }
 
+/* libfuse would complain on stderr that there is no such mount any more. */
+static void say_nothing(enum fuse_log_level level, const char *fmt, va_list ap)
+{
+    (void)level;
+    (void)fmt;
+    (void)ap;
+}
+
+static void end_session(struct stm_fs *fs)
+{
+    if (!fs->session)
+        return;
+    if (fs->detached)
+        fuse_set_log_func(say_nothing);
+    fuse_session_unmount(fs->session);
+    if (fs->detached)
+        fuse_set_log_func(NULL);
+    fuse_session_destroy(fs->session);
+}
+
 int stm_fs_free(struct stm_fs *fs)
 {
     int result = 0, err;
@@ -446,10 +486,7 @@ int stm_fs_free(struct stm_fs *fs)
     if (fs->files)
         stm_files_each(fs, drain_one, &result);
     stm_notify_free(fs);
-    if (fs->session) {
-        fuse_session_unmount(fs->session);
-        fuse_session_destroy(fs->session);
-    }
+    end_session(fs);
     stm_listings_free(fs);
     stm_files_free(fs);
     stm_vnodes_free(fs);

@@ -51,11 +51,12 @@ struct stm_fs {
     pthread_mutex_t run_lock; /* guards stopping, ended */
     pthread_cond_t run_cond;
     bool stopping, ended;
+    bool detached; /* stm_fs_run's and stm_fs_free's alone */
     int run_error;
-    pthread_mutex_t park_lock; /* guards unpark, closing */
+    pthread_mutex_t park_lock; /* guards unpark; closing is set under it */
     pthread_cond_t park_cond;
     unsigned unpark; /* parked workers that may go on */
-    bool closing;
+    _Atomic bool closing;
     _Atomic unsigned reading; /* workers that wait for a request, or are about to */
     _Atomic unsigned parked;
     _Atomic uint64_t init_unique; /* request id of INIT while its answer is awaited; 0: none */

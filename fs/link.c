@@ -198,5 +198,7 @@ void stm_do_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
         err = stm_name_allowed(r.parent, name);
     if (err == 0)
         err = stm_act_commit(r.fs, &r.act, build_rmdir, &r);
+    if (err == -ENOENT && stm_pick_is_selector(r.fs, r.parent, name))
+        err = -EPERM; /* `word@/` goes with its file */
     stm_reply_fail(req, "rmdir", parent, err);
 }

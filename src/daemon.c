@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -285,6 +286,17 @@ static void keep_memory_small(void)
     mallopt(M_MMAP_THRESHOLD, 512 * 1024);
 }
 
+/* The engine keeps its files open, one for each large content among them: as many as the system lets us have. */
+static void allow_files(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 /* The daemon's whole life; returns its exit code. */
 static int live(const struct stm_daemon *setup, int prober)
 {
@@ -294,6 +306,7 @@ static int live(const struct stm_daemon *setup, int prober)
     int code;
 
     keep_memory_small();
+    allow_files();
     umask(077);
     code = open_store(&d, &read_only);
     if (code == 0)

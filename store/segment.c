@@ -197,11 +197,11 @@ int stm_chunk_run(struct stm_store *s, const struct stm_place *p, size_t n, uint
     const struct stm_engine_ops *ops = s->engine->ops;
     struct stm_key from = stm_key_chunk(p->segment, p->index), to = stm_key_chunk(p->segment, p[n - 1].index + 1);
     struct stm_iter *it;
-    size_t bytes = 0; /* decoded; what is stored is hardly ever more */
+    size_t bytes = 0;
 
     for (size_t i = 0; i < n; i++)
         bytes += (size_t)p[i].length;
-    int err = ops->iter_new(s->engine, STM_CHUNK, stm_key_slice(&from), stm_key_slice(&to), bytes, &it);
+    int err = ops->iter_new(s->engine, STM_CHUNK, stm_key_slice(&from), stm_key_slice(&to), bytes / 2, &it); /* texts shrink to that */
     if (err < 0)
         return err;
     int more = ops->iter_seek(it, stm_key_slice(&from));

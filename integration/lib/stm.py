@@ -17,6 +17,7 @@ daemon left with 0 and that its log holds nothing suspicious. A case that needs 
 import contextlib
 import ctypes
 import errno
+import faulthandler
 import json
 import os
 import re
@@ -37,6 +38,9 @@ MEMORY = os.environ.get("STM_MEMORY") == "1"  # stores in the daemon's memory, f
 WORK = os.environ.get("STM_WORK") or tempfile.mkdtemp(prefix="stemma-case-")
 SUSPICIOUS = re.compile(r"assert|abort|panic|corrupt|damaged|sanitizer|runtime error|leak|data race|segfault|out of memory|stack smashing",
                         re.IGNORECASE)
+
+
+faulthandler.register(signal.SIGUSR1)  # run sends it to a case that does not end
 
 
 class Failed(AssertionError):

@@ -19,7 +19,10 @@ struct stm_buf {
     size_t len, cap;
 };
 
-#define STM_BUF_INIT {NULL, 0, 0}
+#define STM_BUF_INIT                                                                                                                       \
+    {                                                                                                                                      \
+        NULL, 0, 0                                                                                                                         \
+    }
 
 /* Frees the memory and leaves an empty buffer; a released buffer may be used again. */
 void stm_buf_release(struct stm_buf *b);

@@ -14,7 +14,7 @@
 
 /* X(name, number, errno class, sentence) */
 #define STM_ERRORS(X)                                                                                                                      \
-    X(STM_E_CORRUPT, 2001, EIO, "stored bytes are damaged: restore them from a backup or an older version")                                                \
+    X(STM_E_CORRUPT, 2001, EIO, "stored bytes are damaged: restore them from a backup or an older version")                                \
     X(STM_E_CONFLICT, 2002, EAGAIN, "another commit changed what this one had read")                                                       \
     X(STM_E_VERSION_EXISTS, 2003, EEXIST, "that version exists already, or is not newer than the newest")                                  \
     X(STM_E_NOT_A_STORE, 2004, EINVAL, "not a Stemma store: make one with 'stemma init'")                                                  \

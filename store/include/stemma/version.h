@@ -60,8 +60,8 @@ STM_MUST_CHECK int stm_version_xattrs(const struct stm_version *v, int (*each)(v
 struct stm_save {
     const struct stm_content *content;
     int64_t mtime_ns, ctime_ns; /* of the object; 0: the commit's time. A ctime that is not newer leaves the object's as it is */
-    bool amend;       /* the object's newest version is pending: replace it, same number */
-    bool always;      /* make a version even if the bytes are the newest's */
+    bool amend;                 /* the object's newest version is pending: replace it, same number */
+    bool always;                /* make a version even if the bytes are the newest's */
     enum stm_bump bump;
     bool exact; /* the number is `semver`: must be newer than the newest, else STM_E_VERSION_EXISTS */
     struct stm_semver semver;
