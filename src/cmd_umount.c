@@ -13,9 +13,10 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { READY_TIMEOUT_S = 5 };
+enum { READY_TIMEOUT_S = 5, BUSY_TRIES = 20 };
 
 /* What to wait on for the daemon's end: a connection that will hear its last word, and its process. Either may be -1. */
 struct vigil {
@@ -151,15 +152,30 @@ static int run_fusermount(const char *dir, bool lazy)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO; /* it has said why */
 }
 
+/* Busy with nobody in it is the daemon's own prober, or a handle on its way to being closed: it passes. */
+static int umount_patiently(const char *dir, bool lazy)
+{
+    const struct timespec pause = {.tv_nsec = 50000000};
+    struct stm_buf users = STM_BUF_INIT;
+    int err = -EBUSY;
+
+    for (int i = 0; i < BUSY_TRIES && err == -EBUSY && users.len == 0; i++) {
+        if (i > 0)
+            nanosleep(&pause, NULL);
+        err = umount2(dir, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) < 0 ? -errno : 0;
+        if (err == -EBUSY && stm_mount_users(dir, &users) < 0)
+            break;
+    }
+    stm_buf_release(&users);
+    return err;
+}
+
 static int detach(const struct stm_mount *m, bool lazy, struct stm_out *out)
 {
     struct stm_buf users = STM_BUF_INIT;
-    int err = 0, code;
+    int err, code;
 
-    if (geteuid() != 0)
-        err = run_fusermount(m->dir, lazy);
-    else if (umount2(m->dir, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) < 0)
-        err = -errno;
+    err = geteuid() != 0 ? run_fusermount(m->dir, lazy) : umount_patiently(m->dir, lazy);
     if (err == 0)
         return 0;
     if (stm_mount_users(m->dir, &users) == 0 && users.len > 0)
