@@ -140,8 +140,9 @@ static void let_go(struct daemon *d)
 }
 
 /*
- * FUSE starts with a readahead of 128 KiB; with 1 MiB a large file is read in an eighth of the requests, each of which the store serves with
- * one sequential read. Only root may say so; without it reading is merely slower.
+ * FUSE starts with a readahead of 128 KiB. With 4 MiB a large file is read in requests of 1 MiB, each of which the store serves with one
+ * sequential read, and several are under way, so that more than one core decodes (measured, cold: 1 MiB 363 MiB/s, 2 MiB 402, 4 MiB 446).
+ * Only root may say so; without it reading is merely slower.
  */
 static void read_ahead(const struct daemon *d)
 {
@@ -152,7 +153,7 @@ static void read_ahead(const struct daemon *d)
         snprintf(path, sizeof(path), "/sys/class/bdi/%s/read_ahead_kb", m.device);
         int fd = open(path, O_WRONLY | O_CLOEXEC);
         if (fd >= 0) {
-            (void)!write(fd, "1024", 4);
+            (void)!write(fd, "4096", 4);
             close(fd);
         }
     }
