@@ -317,7 +317,7 @@ int stm_draft_replace(struct stm_fs *fs, struct stm_file *f, const struct stm_dr
     int err;
 
     *ret_replaced = 0;
-    if (!d->replace || (!d->dirty && !how->final))
+    if (!d->replace || (!d->dirty && !(how->final && d->replace->even_empty)))
         return 0;
     err = stm_draft_load(fs, f, false);
     if (err == 0)

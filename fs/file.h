@@ -24,6 +24,7 @@ struct stm_replace {
     uint64_t parent;
     char name[STM_NAME_MAX + 1];
     bool exact;
+    bool even_empty; /* opened to be written anew: then closing it unwritten makes an empty version */
     struct stm_semver semver;
     enum stm_bump bump;
 };

@@ -171,8 +171,8 @@ void stm_do_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
     struct removing r = {.fs = stm_fs_of(req), .act = stm_act_of(req), .name = stm_slice_str(name)};
     int err = stm_head_object(parent, &r.parent);
 
-    if (err == 0)
-        err = stm_name_allowed(r.parent, name);
+    if (err == 0 && stm_name_is_root_entry(r.parent, name))
+        err = -EPERM;
     if (err == 0)
         err = stm_act_commit(r.fs, &r.act, build_unlink, &r);
     if (err == 0)
@@ -194,8 +194,8 @@ void stm_do_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
     struct removing r = {.fs = stm_fs_of(req), .act = stm_act_of(req), .name = stm_slice_str(name)};
     int err = stm_head_object(parent, &r.parent);
 
-    if (err == 0)
-        err = stm_name_allowed(r.parent, name);
+    if (err == 0 && stm_name_is_root_entry(r.parent, name))
+        err = -EPERM;
     if (err == 0)
         err = stm_act_commit(r.fs, &r.act, build_rmdir, &r);
     if (err == -ENOENT && stm_pick_is_selector(r.fs, r.parent, name))

@@ -109,14 +109,14 @@ static int lookup_head(struct stm_fs *fs, struct stm_again *a, uint64_t parent, 
 {
     struct stm_view v = stm_view_head(fs->store);
     struct stm_entry e;
-    int err = stm_tree_lookup(&v, parent, stm_slice_str(a->name), &e);
 
+    if (stm_name_is_root_entry(parent, a->name))
+        return stm_found_entry(fs, &a->who, stm_nodeid_virtual(STM_VNODE_STEMMA), ret);
+    int err = stm_tree_lookup(&v, parent, stm_slice_str(a->name), &e);
     if (err == 0)
         return stm_found_entry(fs, &a->who, stm_nodeid_head(e.object), ret);
     if (err != -ENOENT)
         return err;
-    if (stm_name_is_root_entry(parent, a->name))
-        return stm_found_entry(fs, &a->who, stm_nodeid_virtual(STM_VNODE_STEMMA), ret);
     if (!strchr(a->name, '@'))
         return -ENOENT;
     struct stm_pick p = {.fs = fs, .who = a->who, .parent = parent, .name = a->name, .waited = a->waited};

@@ -228,7 +228,7 @@ static int open_new(struct stm_fs *fs, struct making *m, struct stm_replace *rep
 }
 
 /* `word@v2.0.0`, `word@minor`: what the object is to replace. 0 and NULL for an ordinary name. */
-static int plan_replace(struct stm_fs *fs, struct making *m, const char *name, struct stm_replace **ret)
+static int plan_replace(struct stm_fs *fs, struct making *m, const char *name, int flags, struct stm_replace **ret)
 {
     struct stm_pick p = {.fs = fs, .who = m->act.who, .parent = m->parent, .name = name};
     struct stm_view v = stm_view_head(fs->store);
@@ -251,7 +251,11 @@ static int plan_replace(struct stm_fs *fs, struct making *m, const char *name, s
     struct stm_replace *r = calloc(1, sizeof *r);
     if (!r)
         return -ENOMEM;
-    *r = (struct stm_replace){.parent = m->parent, .exact = p.sel.kind == STM_SEL_EXACT, .semver = p.sel.semver, .bump = p.sel.bump};
+    *r = (struct stm_replace){.parent = m->parent,
+                              .exact = p.sel.kind == STM_SEL_EXACT,
+                              .semver = p.sel.semver,
+                              .bump = p.sel.bump,
+                              .even_empty = (flags & O_ACCMODE) != O_RDONLY && flags & (O_TRUNC | O_EXCL)};
     memcpy(r->name, p.base.data, p.base.len);
     m->name.len = p.base.len; /* only asked whether it is junk: the base's name stands at its front */
     m->parent = 0;
@@ -265,7 +269,7 @@ static int create(struct stm_fs *fs, struct making *m, const char *name, struct 
     int err = stm_name_allowed(m->parent, name);
 
     if (err == 0)
-        err = plan_replace(fs, m, name, &replace);
+        err = plan_replace(fs, m, name, fi->flags, &replace);
     *ret_nameless = replace != NULL;
     if (err == 0)
         err = stm_act_commit(fs, &m->act, build_create, m);

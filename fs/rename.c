@@ -87,10 +87,8 @@ static int check_names(struct moving *m, const char *from, const char *to)
 {
     struct stm_view v = stm_view_head(m->fs->store);
     struct stm_entry e;
-    int err = stm_name_allowed(m->r.from_parent, from);
+    int err = stm_name_is_root_entry(m->r.from_parent, from) ? -EPERM : stm_name_allowed(m->r.to_parent, to);
 
-    if (err == 0)
-        err = stm_name_allowed(m->r.to_parent, to);
     if (err < 0 || !strchr(to, '@') || stm_tree_lookup(&v, m->r.to_parent, m->r.to, &e) != -ENOENT)
         return err;
     return stm_pick_is_selector(m->fs, m->r.to_parent, to) ? -EXDEV : 0;

@@ -8,6 +8,8 @@
 #include "file.h"
 #include "vnode.h"
 
+enum { NUMBER_MAX = 999999999 };
+
 /* Splits the name and finds the base: -ENOENT when there is no selector or no such base. */
 static int find_base(struct stm_pick *p)
 {
@@ -38,6 +40,39 @@ static int found_link(struct stm_pick *p, uint64_t dir, char *target, struct stm
     return err;
 }
 
+/*
+ * The moment that is meant: what was recorded by then, or of an imported history what had been written by then, whichever is later. So dates
+ * before the import show the history, and dates since then what became of it here.
+ */
+static int moment(struct stm_pick *p, uint64_t *ret_seq)
+{
+    uint64_t recorded, effective = 0;
+    int err = stm_seq_at_time(p->fs->store, p->sel.time_ns, &recorded);
+
+    if (err < 0)
+        return err;
+    err = stm_seq_at_effective(p->fs->store, p->object.id, p->sel.time_ns, &effective);
+    if (err < 0 && err != -ENOENT)
+        return err;
+    *ret_seq = effective > recorded ? effective : recorded;
+    return *ret_seq ? 0 : -ENOENT;
+}
+
+/* Was the directory under today's path then? If it has been moved since, there is no way to it by name. */
+static int was_there(struct stm_pick *p, uint64_t seq, const struct stm_buf *path)
+{
+    struct stm_view then = stm_view_at(p->fs->store, seq);
+    uint64_t parent;
+    struct stm_entry e;
+    int err = stm_tree_resolve(&then, stm_buf_slice(path), &parent);
+
+    if (err == 0)
+        err = stm_tree_lookup(&then, parent, p->base, &e);
+    if (err == -ENOTDIR || (err == 0 && e.object != p->object.id))
+        err = -ENOENT;
+    return err;
+}
+
 /* `dir@TIME`: the way to the directory as it was, relative from where the link is. */
 static int found_dir_time(struct stm_pick *p, struct stm_found *ret)
 {
@@ -47,13 +82,11 @@ static int found_dir_time(struct stm_pick *p, struct stm_found *ret)
     int err = stm_observe_all(p->fs);
 
     if (err == 0)
-        err = stm_seq_at_effective(p->fs->store, p->object.id, p->sel.time_ns, &seq);
-    if (err == -ENOENT)
-        err = stm_seq_at_time(p->fs->store, p->sel.time_ns, &seq);
-    if (err == 0 && seq == 0)
-        err = -ENOENT;
+        err = moment(p, &seq);
     if (err == 0)
         err = stm_tree_path(&v, p->parent, &path);
+    if (err == 0)
+        err = was_there(p, seq, &path);
     bool root = path.len <= 1;
     for (size_t i = 0; err == 0 && !root && i < path.len; i++) {
         if (path.data[i] == '/')
@@ -169,6 +202,8 @@ int stm_pick_create(struct stm_pick *p)
         return 1;
     if (p->sel.kind != STM_SEL_EXACT)
         return -EINVAL;
+    if (p->sel.semver.major > NUMBER_MAX || p->sel.semver.minor > NUMBER_MAX || p->sel.semver.patch > NUMBER_MAX)
+        return -EINVAL; /* the next ones must have numbers too */
     return p->object.tip.seq != 0 && stm_semver_cmp(p->sel.semver, p->object.tip.semver) <= 0 ? STM_E_VERSION_EXISTS : 1;
 }
 

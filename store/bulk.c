@@ -50,6 +50,8 @@ static int check_path(struct stm_slice path)
         const char *slash = memchr(p + pos, '/', path.len - pos);
         size_t end = slash ? (size_t)(slash - p) : path.len;
         err = stm_name_check(stm_slice(p + pos, end - pos));
+        if (err == 0 && stm_name_is_refused(stm_slice(p + pos, end - pos)))
+            err = STM_E_BAD_NAME;
         if (slash && end + 1 == path.len)
             err = STM_E_BAD_NAME;
         pos = end + 1;
@@ -319,12 +321,23 @@ static int flush(struct stm_bulk *b)
     return 0;
 }
 
+/* "/.stemma" is where a mount shows its views: an entry of that name could be neither seen nor removed. */
+static bool is_hidden_root(struct stm_slice path)
+{
+    static const char name[] = ".stemma";
+    size_t len = sizeof name - 1;
+
+    return path.len >= len && memcmp(path.data, name, len) == 0 && (path.len == len || ((const char *)path.data)[len] == '/');
+}
+
 static int bulk_put(void *arg, const struct stm_bulk_item *item)
 {
     struct stm_bulk *b = arg;
     struct stm_content content = {0};
     int err = stm_bulk_check(item);
 
+    if (err == 0 && b->target[0] == 0 && is_hidden_root(item->path))
+        err = STM_E_BAD_NAME;
     if (err < 0 || b->skipping)
         return err;
     if (item->kind == STM_BULK_FILE)

@@ -125,6 +125,8 @@ int stm_layout_check(const char *path, char **ret_why)
     if (stat(path, &st) < 0)
         return errno == ENOENT ? why(ret_why, -ENOENT, "%s does not exist: make a store with 'stemma init'", path)
                                : system_error(ret_why, "cannot open the store", path);
+    if (S_ISDIR(st.st_mode) && !has_marker(path) && errno == EACCES)
+        return system_error(ret_why, "only its owner and root may use the store", path);
     if (!S_ISDIR(st.st_mode) || !has_marker(path))
         return why(ret_why, STM_E_NOT_A_STORE, "%s is not a Stemma store: make one with 'stemma init', or name another directory", path);
     if (join(path, "stemma", &marker) < 0)
@@ -180,6 +182,28 @@ int stm_layout_lock(const char *path, bool shared, int *ret_fd, char **ret_why)
     if (err == 0)
         *ret_fd = fd;
     return err;
+}
+
+void stm_layout_tidy(const char *path)
+{
+    static const char left_over[] = ".dbtmp";
+    const struct dirent *e;
+    struct stat st;
+    char *db = NULL;
+    DIR *d = join(path, "db", &db) == 0 ? opendir(db) : NULL;
+
+    free(db);
+    if (!d)
+        return;
+    bool give = geteuid() == 0 && stat(path, &st) == 0 && st.st_uid != 0;
+    while ((e = readdir(d))) {
+        size_t len = strlen(e->d_name);
+        if (len >= sizeof left_over && strcmp(e->d_name + len - (sizeof left_over - 1), left_over) == 0)
+            (void)unlinkat(dirfd(d), e->d_name, 0);
+        else if (give && strcmp(e->d_name, "..") != 0 && fchownat(dirfd(d), e->d_name, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) < 0)
+            give = false;
+    }
+    closedir(d);
 }
 
 int stm_layout_sweep_stage(const char *stage)

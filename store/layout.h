@@ -19,6 +19,11 @@ STM_MUST_CHECK int stm_layout_mark(const char *path, char **ret_why);
 STM_MUST_CHECK int stm_layout_check(const char *path, char **ret_why);
 /* Takes the lock (shared for reading) and writes the pid; gives its descriptor. STM_E_LOCKED names the holder. */
 STM_MUST_CHECK int stm_layout_lock(const char *path, bool shared, int *ret_fd, char **ret_why);
+/*
+ * Removes the temporary files that RocksDB leaves behind where its options cannot be written out (one at each open), and, when root works on
+ * the store of another user, gives the files in db/ to that user. As far as it goes: nothing depends on it.
+ */
+void stm_layout_tidy(const char *path);
 /* Removes what an earlier process left in the stage. */
 STM_MUST_CHECK int stm_layout_sweep_stage(const char *stage);
 

@@ -114,6 +114,8 @@ static void free_store(struct stm_store *s)
 {
     if (s->engine)
         s->engine->ops->free(s->engine);
+    if (s->engine && s->path[0] && !s->read_only)
+        stm_layout_tidy(s->path);
     stm_cache_free(s->cache);
     stm_mutex_release(&s->pipeline.mutex);
     stm_mutex_release(&s->flush.mutex);
@@ -272,6 +274,8 @@ static int sweep(struct stm_store *s)
         first = stm_get_u64(mark);
     if (err == 0 || err == -ENOENT)
         err = s->path[0] ? stm_layout_sweep_stage(s->stage) : 0;
+    if (err == 0 && s->path[0])
+        stm_layout_tidy(s->path);
     if (err == 0)
         err = stm_segment_sweep(s, first);
     if (err == 0)
