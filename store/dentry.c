@@ -36,32 +36,22 @@ int stm_past_decode(struct stm_slice payload, struct stm_dentry *ret)
     return err;
 }
 
+static int take_past(void *arg, struct stm_slice key, struct stm_slice payload)
+{
+    struct stm_dentry *d = arg;
+    int err = stm_past_decode(payload, d);
+
+    d->seq = ~stm_get_u64((const uint8_t *)key.data + key.len - 8);
+    return err;
+}
+
 /* The past entry of the name that was there at the view's seq. */
 static int past_at(const struct stm_view *v, uint64_t parent, struct stm_slice name, struct stm_dentry *ret)
 {
-    struct stm_engine *e = v->store->engine;
     struct stm_key from = stm_key_hist(parent, name, v->seq), to = stm_key_hist(parent, name, 0);
-    struct stm_slice key, value, payload;
-    struct stm_iter *it;
-    int err = e->ops->iter_new(e, STM_DENTRYHIST, stm_key_slice(&from), stm_key_slice(&to), 0, &it);
+    int err = stm_read_first(v, STM_DENTRYHIST, &from, &to, take_past, ret);
 
-    if (err < 0)
-        return err;
-    err = e->ops->iter_seek(it, stm_key_slice(&from));
-    if (err == 0)
-        err = -ENOENT;
-    if (err > 0) {
-        e->ops->iter_get(it, &key, &value);
-        err = stm_frame_open(STM_DENTRYHIST, key, value, &payload);
-        if (err == 0)
-            err = stm_past_decode(payload, ret);
-        if (err == 0) {
-            ret->seq = ~stm_get_u64((const uint8_t *)key.data + key.len - 8);
-            err = v->seq < ret->until ? 0 : -ENOENT;
-        }
-    }
-    e->ops->iter_free(it);
-    return err;
+    return err == 0 && v->seq >= ret->until ? -ENOENT : err;
 }
 
 int stm_dentry_load(const struct stm_view *v, uint64_t parent, struct stm_slice name, struct stm_dentry *ret)

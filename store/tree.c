@@ -293,19 +293,26 @@ int stm_object_unname(struct stm_txn *t, struct stm_object *o, bool keep)
     return stm_object_put(t, o, keep_target);
 }
 
-int stm_tree_unlink(struct stm_txn *t, uint64_t parent, struct stm_slice name, bool keep, struct stm_object *ret)
+/* An entry that is to go: its directory, itself, and the object that it names. */
+static int load_entry(struct stm_txn *t, uint64_t parent, struct stm_slice name, struct stm_object *dir, struct stm_dentry *d,
+                      struct stm_object *o)
 {
     struct stm_view v = stm_txn_view(t);
-    struct stm_object dir, o;
-    struct stm_dentry d;
     int err = stm_name_check(name);
 
     if (err == 0)
-        err = stm_parent_load(t, parent, &dir);
+        err = stm_parent_load(t, parent, dir);
     if (err == 0)
-        err = stm_dentry_load(&v, parent, name, &d);
-    if (err == 0)
-        err = stm_object_load(&v, d.object, &o);
+        err = stm_dentry_load(&v, parent, name, d);
+    return err < 0 ? err : stm_object_load(&v, d->object, o);
+}
+
+int stm_tree_unlink(struct stm_txn *t, uint64_t parent, struct stm_slice name, bool keep, struct stm_object *ret)
+{
+    struct stm_object dir, o;
+    struct stm_dentry d;
+    int err = load_entry(t, parent, name, &dir, &d, &o);
+
     if (err < 0)
         return err;
     if (S_ISDIR(o.mode))
@@ -335,17 +342,10 @@ int stm_dir_remove(struct stm_txn *t, struct stm_object *o)
 
 int stm_tree_rmdir(struct stm_txn *t, uint64_t parent, struct stm_slice name)
 {
-    struct stm_view v = stm_txn_view(t);
     struct stm_object dir, o;
     struct stm_dentry d;
-    int err = stm_name_check(name);
+    int err = load_entry(t, parent, name, &dir, &d, &o);
 
-    if (err == 0)
-        err = stm_parent_load(t, parent, &dir);
-    if (err == 0)
-        err = stm_dentry_load(&v, parent, name, &d);
-    if (err == 0)
-        err = stm_object_load(&v, d.object, &o);
     if (err < 0)
         return err;
     if (!S_ISDIR(o.mode))

@@ -223,6 +223,29 @@ int stm_read(const struct stm_view *v, enum stm_space space, const struct stm_ke
     return err < 0 ? err : stm_frame_open(space, k, stm_buf_slice(buf), ret_payload);
 }
 
+int stm_read_first(const struct stm_view *v, enum stm_space space, const struct stm_key *from, const struct stm_key *to,
+                   int (*take)(void *arg, struct stm_slice key, struct stm_slice payload), void *arg)
+{
+    struct stm_engine *e = v->store->engine;
+    struct stm_slice key, value, payload;
+    struct stm_iter *it;
+    int err = e->ops->iter_new(e, space, stm_key_slice(from), stm_key_slice(to), 0, &it);
+
+    if (err < 0)
+        return err;
+    err = e->ops->iter_seek(it, stm_key_slice(from));
+    if (err == 0)
+        err = -ENOENT;
+    if (err > 0) {
+        e->ops->iter_get(it, &key, &value);
+        err = stm_frame_open(space, key, value, &payload);
+        if (err == 0)
+            err = take(arg, key, payload);
+    }
+    e->ops->iter_free(it);
+    return err;
+}
+
 int stm_txn_log(struct stm_txn *t, char op, uint64_t object, uint64_t parent, struct stm_slice name)
 {
     uint8_t head[18];

@@ -48,6 +48,12 @@ void stm_txn_release(struct stm_txn *t);
  */
 STM_MUST_CHECK int stm_read(const struct stm_view *v, enum stm_space space, const struct stm_key *key, struct stm_buf *buf,
                             struct stm_slice *ret_payload);
+/*
+ * The first record with from <= key < to in the engine (transactions' own writes are not looked at: for the past). take gets key and payload,
+ * borrowed; its result is returned. -ENOENT when there is none.
+ */
+STM_MUST_CHECK int stm_read_first(const struct stm_view *v, enum stm_space space, const struct stm_key *from, const struct stm_key *to,
+                                  int (*take)(void *arg, struct stm_slice key, struct stm_slice payload), void *arg);
 /* Writes one record; takes over and releases rec, also on failure. An encoder that failed gives -ENOMEM. */
 STM_MUST_CHECK int stm_txn_put(struct stm_txn *t, enum stm_space space, const struct stm_key *key, struct stm_rec *rec);
 STM_MUST_CHECK int stm_txn_delete(struct stm_txn *t, enum stm_space space, const struct stm_key *key);

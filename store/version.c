@@ -118,29 +118,21 @@ int stm_version_load(const struct stm_view *v, uint64_t line, uint64_t seq, stru
     return err;
 }
 
+static int take_version(void *arg, struct stm_slice key, struct stm_slice payload)
+{
+    struct stm_version *v = arg;
+
+    v->row.seq = ~stm_get_u64((const uint8_t *)key.data + 8);
+    return decode(payload, v);
+}
+
 /* The newest version of the line at or before seq. */
 static int load_at(const struct stm_view *v, uint64_t line, uint64_t seq, struct stm_version *ret)
 {
-    struct stm_engine *e = v->store->engine;
     struct stm_key from = stm_key_version(line, seq), to = stm_key_version(line + 1, UINT64_MAX);
     struct stm_version ver = {.row = {.line = line}, .owner = line};
-    struct stm_slice key, value, payload;
-    struct stm_iter *it;
-    int err = e->ops->iter_new(e, STM_VERSION, stm_key_slice(&from), stm_key_slice(&to), 0, &it);
+    int err = stm_read_first(v, STM_VERSION, &from, &to, take_version, &ver);
 
-    if (err < 0)
-        return err;
-    err = e->ops->iter_seek(it, stm_key_slice(&from));
-    if (err == 0)
-        err = -ENOENT;
-    if (err > 0) {
-        e->ops->iter_get(it, &key, &value);
-        err = stm_frame_open(STM_VERSION, key, value, &payload);
-        ver.row.seq = ~stm_get_u64((const uint8_t *)key.data + 8);
-        if (err == 0)
-            err = decode(payload, &ver);
-    }
-    e->ops->iter_free(it);
     if (err < 0)
         stm_version_release(&ver);
     else
@@ -164,34 +156,24 @@ int stm_past_line_put(struct stm_txn *t, const struct stm_object *o)
     return stm_txn_put(t, STM_INDEX, &key, &r);
 }
 
+static int take_span(void *arg, struct stm_slice key, struct stm_slice payload)
+{
+    struct stm_dec d = stm_dec(payload);
+    struct span *s = arg;
+    (void)key;
+
+    s->line = stm_dec_u64(&d);
+    s->until = stm_dec_u64(&d);
+    s->floor = stm_dec_u64(&d);
+    return stm_dec_end(&d);
+}
+
 static int past_span(const struct stm_view *v, uint64_t object, struct span *ret)
 {
-    struct stm_engine *e = v->store->engine;
     struct stm_key from = stm_key_past_line(object, v->seq), to = stm_key_past_line(object, 0);
-    struct stm_slice key, value, payload;
-    struct stm_iter *it;
-    int err = e->ops->iter_new(e, STM_INDEX, stm_key_slice(&from), stm_key_slice(&to), 0, &it);
+    int err = stm_read_first(v, STM_INDEX, &from, &to, take_span, ret);
 
-    if (err < 0)
-        return err;
-    err = e->ops->iter_seek(it, stm_key_slice(&from));
-    if (err == 0)
-        err = -ENOENT;
-    if (err > 0) {
-        e->ops->iter_get(it, &key, &value);
-        err = stm_frame_open(STM_INDEX, key, value, &payload);
-        if (err == 0) {
-            struct stm_dec d = stm_dec(payload);
-            ret->line = stm_dec_u64(&d);
-            ret->until = stm_dec_u64(&d);
-            ret->floor = stm_dec_u64(&d);
-            err = stm_dec_end(&d);
-        }
-        if (err == 0 && v->seq >= ret->until)
-            err = -ENOENT;
-    }
-    e->ops->iter_free(it);
-    return err;
+    return err == 0 && v->seq >= ret->until ? -ENOENT : err;
 }
 
 static int version_as_of(const struct stm_view *v, const struct stm_object *o, struct stm_version *ret)
