@@ -20,7 +20,7 @@
     X(STM_E_NOT_A_STORE, 2004, EINVAL, "not a Stemma store: make one with 'stemma init'")                                                  \
     X(STM_E_NEWER_FORMAT, 2005, EPROTONOSUPPORT, "the store was written by a newer Stemma: upgrade this program")                          \
     X(STM_E_LOCKED, 2006, EBUSY, "the store is in use by another process")                                                                 \
-    X(STM_E_BAD_NAME, 2007, EINVAL, "a name is empty, '.', '..', reserved, or holds '/' or a zero byte")                                             \
+    X(STM_E_BAD_NAME, 2007, EINVAL, "a name is empty, '.', '..', reserved, or holds '/' or a zero byte")                                   \
     X(STM_E_BAD_SELECTOR, 2008, ENOENT, "not a version selector")                                                                          \
     X(STM_E_AMBIGUOUS, 2009, ENOENT, "several versions fit")                                                                               \
     X(STM_E_ID_RANGE, 2010, EOVERFLOW, "the store has no id left of that kind")                                                            \
