@@ -210,16 +210,6 @@ unsigned stm_file_writers(struct stm_fs *fs, struct stm_file *f)
     return n;
 }
 
-unsigned stm_file_handles(struct stm_fs *fs, struct stm_file *f)
-{
-    struct shard *s = shard_of(fs, f->object);
-
-    pthread_mutex_lock(&s->lock);
-    unsigned n = f->writers + f->readers;
-    pthread_mutex_unlock(&s->lock);
-    return n;
-}
-
 bool stm_file_orphan(struct stm_fs *fs, uint64_t object)
 {
     struct shard *s = shard_of(fs, object);

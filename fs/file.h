@@ -84,7 +84,6 @@ void stm_file_closed(struct stm_fs *fs, struct stm_file *f, bool writer, bool *r
 STM_MUST_CHECK int stm_file_open_reader(struct stm_fs *fs, uint64_t object);
 bool stm_file_is_open(struct stm_fs *fs, uint64_t object);
 unsigned stm_file_writers(struct stm_fs *fs, struct stm_file *f);
-unsigned stm_file_handles(struct stm_fs *fs, struct stm_file *f);
 /* The object has no name any more: purge it with the last handle. False: nobody has it open. */
 bool stm_file_orphan(struct stm_fs *fs, uint64_t object);
 /* It has a name again. */

@@ -121,57 +121,32 @@ int stm_visible_tip(const struct stm_object *o, bool hidden, uint32_t *ret_ordin
     return 0;
 }
 
-struct all {
-    int err, waiting;
-    bool waited;
-};
-
 static void observe_one(struct stm_fs *fs, struct stm_file *f, void *arg)
 {
-    struct all *all = arg;
+    int *first = arg;
     bool hidden;
-    int err = stm_observe(fs, f->object, all->waited, &hidden);
+    int err = stm_observe(fs, f->object, true, &hidden);
 
-    if (err > 0)
-        all->waiting++;
-    else if (err < 0 && all->err == 0)
-        all->err = err;
+    if (err < 0 && *first == 0)
+        *first = err;
 }
 
 int stm_observe_all(struct stm_fs *fs)
 {
-    struct all all = {.waited = true};
+    int err = 0;
 
-    stm_files_each(fs, observe_one, &all);
-    return all.err;
-}
-
-/* For those who are not workers and so may sleep. */
-static void pause_for_writers(void)
-{
-    struct timespec ts = {.tv_nsec = STM_OBSERVE_WAIT_MS * 1000000L};
-
-    nanosleep(&ts, NULL);
-}
-
-int stm_fs_seal_all(struct stm_fs *fs)
-{
-    struct all all = {.waited = false};
-
-    stm_files_each(fs, observe_one, &all);
-    if (all.err < 0 || all.waiting == 0)
-        return all.err;
-    pause_for_writers();
-    return stm_observe_all(fs);
+    stm_files_each(fs, observe_one, &err);
+    return err;
 }
 
 int stm_fs_seal_object(struct stm_fs *fs, uint64_t object)
 {
+    const struct timespec pause = {.tv_nsec = STM_OBSERVE_WAIT_MS * 1000000L};
     bool hidden;
     int err = stm_observe(fs, object, false, &hidden);
 
     if (err <= 0)
         return err;
-    pause_for_writers();
+    nanosleep(&pause, NULL); /* not a worker: it may sleep */
     return stm_observe(fs, object, true, &hidden);
 }

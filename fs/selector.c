@@ -40,24 +40,6 @@ static int found_link(struct stm_pick *p, uint64_t dir, char *target, struct stm
     return err;
 }
 
-/*
- * The moment that is meant: what was recorded by then, or of an imported history what had been written by then, whichever is later. So dates
- * before the import show the history, and dates since then what became of it here.
- */
-static int moment(struct stm_pick *p, uint64_t *ret_seq)
-{
-    uint64_t recorded, effective = 0;
-    int err = stm_seq_at_time(p->fs->store, p->sel.time_ns, &recorded);
-
-    if (err < 0)
-        return err;
-    err = stm_seq_at_effective(p->fs->store, p->object.id, p->sel.time_ns, &effective);
-    if (err < 0 && err != -ENOENT)
-        return err;
-    *ret_seq = effective > recorded ? effective : recorded;
-    return *ret_seq ? 0 : -ENOENT;
-}
-
 /* Was the directory under today's path then? If it has been moved since, there is no way to it by name. */
 static int was_there(struct stm_pick *p, uint64_t seq, const struct stm_buf *path)
 {
@@ -82,7 +64,7 @@ static int found_dir_time(struct stm_pick *p, struct stm_found *ret)
     int err = stm_observe_all(p->fs);
 
     if (err == 0)
-        err = moment(p, &seq);
+        err = stm_seq_of_dir(p->fs->store, p->object.id, p->sel.time_ns, &seq);
     if (err == 0)
         err = stm_tree_path(&v, p->parent, &path);
     if (err == 0)

@@ -114,9 +114,7 @@ static int enter_past(struct stm_located *at, struct stm_slice name)
     err = stm_tree_lookup(&at->view, at->parent, base, &entry);
     if (err < 0)
         return err;
-    err = stm_seq_at_effective(at->view.store, entry.object, sel.time_ns, &seq);
-    if (err == -ENOENT)
-        err = stm_seq_at_time(at->view.store, sel.time_ns, &seq);
+    err = stm_seq_of_dir(at->view.store, entry.object, sel.time_ns, &seq);
     if (err < 0)
         return err;
     at->view = stm_view_at(at->view.store, seq);

@@ -121,33 +121,33 @@ static void print_sentence(struct stm_out *out, const char *text, const char *ca
     free(line);
 }
 
+static void print_formatted(struct stm_out *out, const char *cause, const char *fmt, va_list ap)
+{
+    char *text = NULL;
+
+    if (vasprintf(&text, fmt, ap) < 0)
+        return;
+    print_sentence(out, text, cause);
+    free(text);
+}
+
 int stm_out_fail(struct stm_out *out, int code, const char *fmt, ...)
 {
     va_list ap;
-    char *text = NULL;
-    int n;
 
     va_start(ap, fmt);
-    n = vasprintf(&text, fmt, ap);
+    print_formatted(out, NULL, fmt, ap);
     va_end(ap);
-    if (n >= 0)
-        print_sentence(out, text, NULL);
-    free(n >= 0 ? text : NULL);
     return code;
 }
 
 int stm_out_error(struct stm_out *out, int err, const char *fmt, ...)
 {
     va_list ap;
-    char *text = NULL;
-    int n;
 
     va_start(ap, fmt);
-    n = vasprintf(&text, fmt, ap);
+    print_formatted(out, stm_error_text(err), fmt, ap);
     va_end(ap);
-    if (n >= 0)
-        print_sentence(out, text, stm_error_text(err));
-    free(n >= 0 ? text : NULL);
     return stm_exit_of(err);
 }
 

@@ -3,7 +3,7 @@
  * they run alike in the command and in the daemon.
  *
  *     stm_out_print(out, "%s\n", name);
- *     if (out->err) return stm_out_finish(out, STM_EXIT_FAILED);
+ *     if (out->err) return STM_EXIT_FAILED;
  *     return stm_out_fail(out, STM_EXIT_NOT_FOUND, "'%s' does not exist", path);
  *
  * Invariants: (1) bytes of one channel arrive in order; what was printed before a failure sentence arrives before it; (2) once a

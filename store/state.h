@@ -13,14 +13,7 @@
 #include "stemma/store.h"
 
 /* Lock ranks (docs/LOCKING.md). */
-enum stm_rank {
-    STM_RANK_DRAFT = 10,
-    STM_RANK_FS_TABLE = 20,
-    STM_RANK_PIPELINE = 30,
-    STM_RANK_IDS = 40,
-    STM_RANK_CACHE = 50,
-    STM_RANK_ENGINE = 60
-};
+enum stm_rank { STM_RANK_PIPELINE = 30, STM_RANK_IDS = 40, STM_RANK_CACHE = 50, STM_RANK_ENGINE = 60 };
 
 enum { STM_STRIPES = 1 << 16 };
 

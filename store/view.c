@@ -114,6 +114,23 @@ int stm_seq_at_effective(struct stm_store *s, uint64_t dir, int64_t time_ns, uin
     return err;
 }
 
+int stm_seq_of_dir(struct stm_store *s, uint64_t dir, int64_t time_ns, uint64_t *ret_seq)
+{
+    uint64_t recorded, effective = 0;
+    int err = stm_seq_at_time(s, time_ns, &recorded);
+
+    if (err < 0)
+        return err;
+    err = stm_seq_at_effective(s, dir, time_ns, &effective);
+    if (err < 0 && err != -ENOENT)
+        return err;
+    uint64_t seq = effective > recorded ? effective : recorded;
+    if (seq == 0)
+        return -ENOENT;
+    *ret_seq = seq;
+    return 0;
+}
+
 static int get_u64(struct stm_store *s, enum stm_space space, const struct stm_key *key, uint64_t *ret)
 {
     struct stm_view v = stm_view_head(s);

@@ -299,6 +299,31 @@ static void view_ids_are_allotted_once_and_kept(void **state)
     world_close(&w);
 }
 
+static int build_effective(struct stm_txn *t, void *arg)
+{
+    return stm_effective_mark(t, root, *(int64_t *)arg);
+}
+
+static void a_directorys_moment_is_the_later_of_recorded_and_written(void **state)
+{
+    struct world w;
+    int64_t written = 1000;
+    uint64_t imported, later, seq;
+
+    (void)state;
+    world_open_mem(&w);
+    assert_int_equal(stm_seq_of_dir(w.store, root, written, &seq), -ENOENT); /* no history, and nothing recorded yet */
+    assert_int_equal(stm_update(w.store, &w.change, build_effective, &written, &imported), 0);
+    world_create(&w, root, "local");
+    later = stm_store_seq(w.store);
+    assert_int_equal(stm_seq_of_dir(w.store, root, written - 1, &seq), -ENOENT);
+    assert_int_equal(stm_seq_of_dir(w.store, root, written, &seq), 0);
+    assert_int_equal(seq, imported);
+    assert_int_equal(stm_seq_of_dir(w.store, root, w.clock.ns, &seq), 0);
+    assert_int_equal(seq, later); /* what became of it since the import */
+    world_close(&w);
+}
+
 static void moments_become_seqs(void **state)
 {
     struct world w;
@@ -330,6 +355,7 @@ int main(void)
     const struct CMUnitTest anywhere[] = {
         cmocka_unit_test(after_a_failure_at_any_call_the_store_is_whole),
         cmocka_unit_test(moments_become_seqs),
+        cmocka_unit_test(a_directorys_moment_is_the_later_of_recorded_and_written),
     };
     const struct CMUnitTest on_disk[] = {
         cmocka_unit_test(what_is_no_store_is_refused_with_a_sentence),

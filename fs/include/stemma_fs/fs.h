@@ -11,7 +11,7 @@
  *
  * Fork before stm_fs_new: it and stm_fs_run start threads.
  *
- * Thread-safety: stm_fs_stop, stm_fs_seal_*, stm_fs_apply and stm_fs_stats may be called by any thread between new and free; the others
+ * Thread-safety: stm_fs_stop, stm_fs_seal_object, stm_fs_apply and stm_fs_stats may be called by any thread between new and free; the others
  * by one thread in the order above.
  */
 #ifndef STEMMA_FS_H
@@ -52,10 +52,9 @@ void stm_fs_stop(struct stm_fs *fs);
 int stm_fs_free(struct stm_fs *fs);
 
 /*
- * Observers that do not come through the kernel. What is pending becomes a version, as if somebody had looked (DESIGN §3): call this before
+ * An observer that does not come through the kernel. What is pending of the object becomes a version, as if somebody had looked (DESIGN §3): call this before
  * a command reads versions. May wait up to 20 ms for a file that a writer has just emptied. 0, or the error of a commit.
  */
-STM_MUST_CHECK int stm_fs_seal_all(struct stm_fs *fs);
 STM_MUST_CHECK int stm_fs_seal_object(struct stm_fs *fs, uint64_t object);
 
 /* What a change that the kernel did not make will touch. Give what applies: an entry (made, removed, replaced), an object, or both. */

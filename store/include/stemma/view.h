@@ -30,8 +30,14 @@ struct stm_view stm_txn_view(struct stm_txn *txn);
 
 /* The newest seq whose recorded time is at or before time_ns (0 when the store is younger). O(log seq) reads. */
 STM_MUST_CHECK int stm_seq_at_time(struct stm_store *s, int64_t time_ns, uint64_t *ret_seq);
-/* The same by effective time on a directory that was imported with its history (stm_effective_root): -ENOENT when dir is not one. */
+/* The same by effective time on a directory that was imported with its history (stm_effective_mark): -ENOENT when dir is not one. */
 STM_MUST_CHECK int stm_seq_at_effective(struct stm_store *s, uint64_t dir, int64_t time_ns, uint64_t *ret_seq);
+/*
+ * The moment that `dir@TIME` means: what was recorded by then, or of a history that was imported into the directory what had been written by
+ * then (effective time), whichever is later. So dates before the import show the history, and dates since then what became of it here.
+ * -ENOENT: there was nothing yet.
+ */
+STM_MUST_CHECK int stm_seq_of_dir(struct stm_store *s, uint64_t dir, int64_t time_ns, uint64_t *ret_seq);
 /* In a build: this commit's effective time is indexed for `dir`. */
 STM_MUST_CHECK int stm_effective_mark(struct stm_txn *txn, uint64_t dir, int64_t effective_ns);
 
