@@ -263,8 +263,11 @@ static int sweep_orphans(struct stm_store *s)
     return err;
 }
 
-/* Removes what a crash may have left; afterwards everything below the mark is known to be whole. */
-static int sweep(struct stm_store *s)
+/*
+ * Removes what a crash may have left; afterwards everything below the mark is known to be whole. A takeover keeps what the kernel may still
+ * ask for: drafts in stage, and objects that are open and have no name.
+ */
+static int sweep(struct stm_store *s, bool takeover)
 {
     uint8_t mark[8];
     uint64_t first = 0;
@@ -273,12 +276,12 @@ static int sweep(struct stm_store *s)
     if (err == 0)
         first = stm_get_u64(mark);
     if (err == 0 || err == -ENOENT)
-        err = s->path[0] ? stm_layout_sweep_stage(s->stage) : 0;
+        err = s->path[0] && !takeover ? stm_layout_sweep_stage(s->stage) : 0;
     if (err == 0 && s->path[0])
         stm_layout_tidy(s->path);
     if (err == 0)
         err = stm_segment_sweep(s, first);
-    if (err == 0)
+    if (err == 0 && !takeover)
         err = sweep_orphans(s);
     stm_put_u64(mark, s->next_id);
     return err < 0 ? err : sys_put(s, "swept", mark, sizeof mark, false);
@@ -313,7 +316,7 @@ int stm_store_open(const struct stm_store_options *opt, struct stm_store **ret, 
     if (err == 0)
         err = load_records(s);
     if (err == 0 && !s->read_only)
-        err = sweep(s);
+        err = sweep(s, opt->takeover);
     if (err == 0 && fresh && opt->path)
         err = stm_layout_mark(opt->path, ret_why);
     if (err < 0) {

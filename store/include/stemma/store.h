@@ -25,6 +25,9 @@ struct stm_store_options {
     enum stm_engine_kind engine; /* MEM lives as long as the handle: tests, and the TSan build's mounts */
     bool create;                 /* make it: -EEXIST if a store is there, -ENOTEMPTY if other files are */
     bool read_only;
+    /* Another process of the same mount had it open and has ended, and the kernel goes on: files in stage/ and objects that lost their last
+     * name while open are kept, for whoever asks for them again. The next open without this sweeps them. */
+    bool takeover;
     const struct stm_clock *clock;                 /* NULL: the system's */
     uint32_t root_uid, root_gid, root_mode;        /* with create: of the root directory; mode 0 means 0755 */
     size_t block_cache_bytes, content_cache_bytes; /* 0: defaults (64 MiB, 32 MiB) */
