@@ -206,7 +206,12 @@ void stm_layout_tidy(const char *path)
     closedir(d);
 }
 
-int stm_layout_sweep_stage(const char *stage)
+static bool is_draft(const char *name)
+{
+    return strncmp(name, STM_STAGE_DRAFT, sizeof STM_STAGE_DRAFT - 1) == 0;
+}
+
+int stm_layout_sweep_stage(const char *stage, bool keep_drafts)
 {
     DIR *d = opendir(stage);
     const struct dirent *e;
@@ -215,7 +220,8 @@ int stm_layout_sweep_stage(const char *stage)
     if (!d)
         return errno == ENOENT && mkdir(stage, 0700) == 0 ? 0 : -errno;
     while ((e = readdir(d)))
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && unlinkat(dirfd(d), e->d_name, 0) < 0)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && !(keep_drafts && is_draft(e->d_name)) &&
+            unlinkat(dirfd(d), e->d_name, 0) < 0)
             err = -errno;
     closedir(d);
     return err;

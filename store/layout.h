@@ -24,7 +24,7 @@ STM_MUST_CHECK int stm_layout_lock(const char *path, bool shared, int *ret_fd, c
  * the store of another user, gives the files in db/ to that user. As far as it goes: nothing depends on it.
  */
 void stm_layout_tidy(const char *path);
-/* Removes what an earlier process left in the stage. */
-STM_MUST_CHECK int stm_layout_sweep_stage(const char *stage);
+/* Removes what an earlier process left in the stage; keep_drafts: but for what somebody is still writing. */
+STM_MUST_CHECK int stm_layout_sweep_stage(const char *stage, bool keep_drafts);
 
 #endif

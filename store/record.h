@@ -59,6 +59,9 @@ void stm_rec_raw(struct stm_rec *r, const void *data, size_t len);
 /* Length (u32) and bytes. */
 void stm_rec_blob(struct stm_rec *r, struct stm_slice s);
 
+/* In a log record the length of the tag stands above the number of items. */
+enum { STM_LOG_TAG_SHIFT = 56 };
+
 struct stm_dec {
     const uint8_t *at, *end;
     bool failed;

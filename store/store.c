@@ -238,12 +238,10 @@ static int purge_one(struct stm_txn *t, void *arg)
     return stm_object_purge(t, *(const uint64_t *)arg);
 }
 
-/* Objects without a name whose last handle was open when an earlier process ended. */
-static int sweep_orphans(struct stm_store *s)
+int stm_orphans_each(struct stm_store *s, int (*each)(void *arg, uint64_t object), void *arg)
 {
     struct stm_engine *e = s->engine;
     struct stm_key low = stm_key_index(STM_IX_ORPHAN, 0), high = stm_key_index(STM_IX_ORPHAN, UINT64_MAX);
-    struct stm_change change = {0};
     struct stm_slice key, value;
     struct stm_iter *it;
     int err = e->ops->iter_new(e, STM_INDEX, stm_key_slice(&low), stm_key_slice(&high), 0, &it);
@@ -252,15 +250,20 @@ static int sweep_orphans(struct stm_store *s)
         return err;
     for (err = e->ops->iter_seek(it, stm_key_slice(&low)); err > 0; err = e->ops->iter_next(it)) {
         e->ops->iter_get(it, &key, &value);
-        uint64_t id = key.len == 9 ? stm_get_u64((const uint8_t *)key.data + 1) : 0;
-        int purged = stm_update(s, &change, purge_one, &id, NULL);
-        if (purged < 0) {
-            err = purged;
+        int stop = each(arg, key.len == 9 ? stm_get_u64((const uint8_t *)key.data + 1) : 0);
+        if (stop != 0) {
+            err = stop;
             break;
         }
     }
     e->ops->iter_free(it);
     return err;
+}
+
+/* Objects without a name whose last handle was open when an earlier process ended. */
+static int sweep_orphan(void *arg, uint64_t object)
+{
+    return stm_update(arg, &(struct stm_change){0}, purge_one, &object, NULL);
 }
 
 /*
@@ -276,13 +279,13 @@ static int sweep(struct stm_store *s, bool takeover)
     if (err == 0)
         first = stm_get_u64(mark);
     if (err == 0 || err == -ENOENT)
-        err = s->path[0] && !takeover ? stm_layout_sweep_stage(s->stage) : 0;
+        err = s->path[0] ? stm_layout_sweep_stage(s->stage, takeover) : 0;
     if (err == 0 && s->path[0])
         stm_layout_tidy(s->path);
     if (err == 0)
         err = stm_segment_sweep(s, first);
     if (err == 0 && !takeover)
-        err = sweep_orphans(s);
+        err = stm_orphans_each(s, sweep_orphan, s);
     stm_put_u64(mark, s->next_id);
     return err < 0 ? err : sys_put(s, "swept", mark, sizeof mark, false);
 }

@@ -275,12 +275,15 @@ int stm_txn_seal(struct stm_txn *t)
         return -ENOMEM;
     if (t->n_ops == 0)
         return 0;
+    if (c->tag.len > STM_TAG_MAX)
+        return -EINVAL;
     stm_rec_time(&rec, STM_TIME_THIS);
     stm_rec_time(&rec, c->effective_ns ? c->effective_ns : STM_TIME_THIS);
     stm_rec_u32(&rec, c->uid);
     stm_rec_u32(&rec, c->gid);
     stm_rec_u32(&rec, c->pid);
-    stm_rec_u64(&rec, t->log_items);
+    stm_rec_u64(&rec, (uint64_t)c->tag.len << STM_LOG_TAG_SHIFT | t->log_items);
+    stm_rec_raw(&rec, c->tag.data, c->tag.len);
     stm_rec_raw(&rec, t->log.data, t->log.len);
     return stm_txn_put(t, STM_LOG, &key, &rec);
 }
@@ -333,8 +336,6 @@ static int try_update(struct stm_txn *t, int (*build)(struct stm_txn *, void *),
 
     if (err >= 0 && t->failed)
         err = -ENOMEM;
-    if (err >= 0 && t->n_ops > 0 && c->extra)
-        err = c->extra(t, c->extra_arg);
     if (err >= 0)
         err = stm_txn_seal(t);
     if (err < 0) {

@@ -16,6 +16,13 @@ static int decode_log(struct stm_slice payload, struct stm_log_record *r, struct
     r->gid = stm_dec_u32(&d);
     r->pid = stm_dec_u32(&d);
     r->items = stm_dec_u64(&d);
+    r->tag_len = (uint32_t)(r->items >> STM_LOG_TAG_SHIFT);
+    r->items &= (UINT64_C(1) << STM_LOG_TAG_SHIFT) - 1;
+    if (r->tag_len > STM_TAG_MAX)
+        return STM_E_CORRUPT;
+    const void *tag = stm_dec_raw(&d, r->tag_len);
+    if (tag)
+        memcpy(r->tag, tag, r->tag_len);
     *ret_items = d;
     return d.failed ? STM_E_CORRUPT : 0;
 }
@@ -56,6 +63,36 @@ int stm_log_get(struct stm_store *s, uint64_t seq, struct stm_log_record *ret, i
     if (err == 0 && each)
         err = each_item(&items, r.items, each, arg);
     stm_buf_release(&buf);
+    return err;
+}
+
+int stm_log_each(struct stm_store *s, uint64_t from, int (*each)(void *arg, const struct stm_log_record *r), void *arg)
+{
+    struct stm_engine *e = s->engine;
+    struct stm_key low = stm_key_log(from);
+    struct stm_slice key, value, payload;
+    struct stm_dec items;
+    struct stm_iter *it;
+    int err = e->ops->iter_new(e, STM_LOG, stm_key_slice(&low), stm_slice(NULL, 0), 0, &it);
+
+    if (err < 0)
+        return err;
+    for (err = e->ops->iter_seek(it, stm_key_slice(&low)); err > 0; err = e->ops->iter_next(it)) {
+        struct stm_log_record r = {.seq = 0};
+        e->ops->iter_get(it, &key, &value);
+        int bad = key.len == 8 ? stm_frame_open(STM_LOG, key, value, &payload) : STM_E_CORRUPT;
+        if (bad == 0)
+            bad = decode_log(payload, &r, &items);
+        if (bad == 0) {
+            r.seq = stm_get_u64(key.data);
+            bad = each(arg, &r);
+        }
+        if (bad != 0) {
+            err = bad;
+            break;
+        }
+    }
+    e->ops->iter_free(it);
     return err;
 }
 

@@ -244,34 +244,37 @@ static void a_transaction_sees_its_own_writes_and_has_one_seq(void **state)
     world_close(&w);
 }
 
-struct extra {
-    int runs;
-};
-
-static int mark_it(struct stm_txn *t, void *arg)
+static int count_tags(void *arg, const struct stm_log_record *r)
 {
-    ((struct extra *)arg)->runs++;
-    return stm_txn_mark(t, stm_slice_str("request 7"), stm_slice_str("answered"));
+    if (r->tag_len > 0)
+        ++*(int *)arg;
+    return 0;
 }
 
-static void an_extra_operation_commits_with_the_change_or_not_at_all(void **state)
+static void a_tag_is_kept_with_its_commit(void **state)
 {
+    uint8_t longest[STM_TAG_MAX + 1] = "request 7";
     struct world w;
-    struct extra x = {0};
     struct make m = {.parent = root, .name = "f"};
-    struct stm_buf buf = STM_BUF_INIT;
+    struct stm_log_record r;
+    int tags = 0;
 
     (void)state;
     world_open_mem(&w);
-    w.change.extra = mark_it;
-    w.change.extra_arg = &x;
+    w.change.tag = stm_slice(longest, STM_TAG_MAX);
     assert_int_equal(stm_update(w.store, &w.change, build_half, &m, NULL), -EDQUOT);
-    assert_int_equal(stm_store_mark_get(w.store, stm_slice_str("request 7"), &buf), -ENOENT);
+    assert_int_equal(stm_log_each(w.store, 1, count_tags, &tags), 0);
+    assert_int_equal(tags, 0);
     assert_int_equal(stm_update(w.store, &w.change, build_make, &m, NULL), 0);
-    assert_int_equal(stm_store_mark_get(w.store, stm_slice_str("request 7"), &buf), 0);
-    assert_memory_equal(buf.data, "answered", 8);
-    assert_int_equal(x.runs, 1);
-    stm_buf_release(&buf);
+    assert_int_equal(stm_log_get(w.store, stm_store_seq(w.store), &r, NULL, NULL), 0);
+    assert_int_equal(r.tag_len, STM_TAG_MAX);
+    assert_memory_equal(r.tag, longest, STM_TAG_MAX);
+    assert_true(r.items > 0);
+    assert_int_equal(stm_log_each(w.store, 1, count_tags, &tags), 0);
+    assert_int_equal(tags, 1);
+    w.change.tag.len++;
+    strcpy(m.name, "g");
+    assert_int_equal(stm_update(w.store, &w.change, build_make, &m, NULL), -EINVAL);
     world_close(&w);
 }
 
@@ -325,7 +328,7 @@ int main(void)
         cmocka_unit_test(a_build_that_changes_nothing_makes_no_commit),
         cmocka_unit_test(a_build_that_fails_writes_nothing),
         cmocka_unit_test(a_transaction_sees_its_own_writes_and_has_one_seq),
-        cmocka_unit_test(an_extra_operation_commits_with_the_change_or_not_at_all),
+        cmocka_unit_test(a_tag_is_kept_with_its_commit),
         cmocka_unit_test(times_never_go_backwards_though_the_clock_does),
         cmocka_unit_test(an_engine_that_fails_once_blocks_nobody_afterwards),
     };

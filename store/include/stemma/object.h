@@ -61,6 +61,9 @@ struct stm_setattr {
 /* Sets what valid names; always advances ctime. ret may be NULL. */
 STM_MUST_CHECK int stm_object_set(struct stm_txn *txn, uint64_t id, const struct stm_setattr *set, struct stm_object *ret);
 
+/* Calls each object that is an orphan now; stops at the first non-zero result and returns it. */
+STM_MUST_CHECK int stm_orphans_each(struct stm_store *s, int (*each)(void *arg, uint64_t object), void *arg);
+
 /* Extended attributes of the head. Names are full ("user.x"), 1..255 bytes; values up to 64 KiB. -ENODATA when not there. */
 STM_MUST_CHECK int stm_xattr_get(const struct stm_view *v, uint64_t id, struct stm_slice name, struct stm_buf *ret);
 /* Appends each name with its terminating zero to ret, in byte order. */

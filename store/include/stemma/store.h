@@ -55,6 +55,9 @@ const char *stm_store_uuid(const struct stm_store *s);
 /* The store's clock. */
 int64_t stm_store_now_ns(struct stm_store *s);
 
+/* How the names of drafts in the stage begin; other files there are the engine's. */
+#define STM_STAGE_DRAFT "draft-"
+
 struct stm_store_stats {
     uint64_t seq, objects_allocated, bytes_on_disk, keys_estimate, engine_memory_bytes;
     uint64_t cache_hits, cache_misses, cache_bytes;

@@ -18,16 +18,16 @@
 
 struct stm_txn;
 
-/* Who asks for a change, and what must commit with it. All borrowed for the call. */
+enum { STM_TAG_MAX = 48 };
+
+/* Who asks for a change, and how. All borrowed for the call. */
 struct stm_change {
     uint32_t uid, gid, pid;
     int64_t effective_ns; /* the author's date; 0: the time of the commit */
     const char *author;   /* "Name <mail>" or NULL: the uid says it all */
     const char *message;  /* or NULL */
     bool sync;            /* durable against power loss on return */
-    /* Called after build succeeded and before the commit, for what the caller must store atomically with it (stm_txn_mark). May be NULL. */
-    int (*extra)(struct stm_txn *txn, void *arg);
-    void *extra_arg;
+    struct stm_slice tag; /* the caller's own, up to STM_TAG_MAX bytes: kept in the log record, read back by stm_log_get and stm_log_each */
 };
 
 /* 0 or build's or the engine's error. ret_seq (may be NULL): the commit's seq, or the published one if there was nothing to commit. */

@@ -56,9 +56,13 @@ struct stm_log_record {
     int64_t recorded_ns, effective_ns;
     uint32_t uid, gid, pid;
     uint64_t items;
+    uint32_t tag_len; /* what the change was tagged with (txn.h) */
+    uint8_t tag[STM_TAG_MAX];
 };
 /* Reads record seq; each (may be NULL) is called per item. -ENOENT when there is none. */
 STM_MUST_CHECK int stm_log_get(struct stm_store *s, uint64_t seq, struct stm_log_record *ret,
                                int (*each)(void *arg, const struct stm_log_item *item), void *arg);
+/* Calls each record from seq `from` on, in order; stops at the first non-zero result and returns it. */
+STM_MUST_CHECK int stm_log_each(struct stm_store *s, uint64_t from, int (*each)(void *arg, const struct stm_log_record *r), void *arg);
 
 #endif
