@@ -1,22 +1,18 @@
 /*
- * fs.c: a filesystem from new to free: its parts, its workers, its connection to the kernel. Requests are read by a function of our own, so that
- * each worker knows the id of the request it works on, and so that the connection may as well be one that was handed over.
+ * fs.c: a filesystem from new to free: its parts, its workers, its end: unmounted, stopped, or handed over to the next daemon (handover.h). Not
+ * here: how requests come in and answers go out (connection.c).
  */
-#include <linux/fuse.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mount.h>
-#include <sys/uio.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "dirlist.h"
 #include "file.h"
 #include "notify.h"
+#include "stemma_fs/handover.h"
 #include "task.h"
 #include "vnode.h"
 
@@ -24,23 +20,11 @@ enum { SPARE_READERS = 3, DEFAULT_THREADS = 10, DEFAULT_CHECKPOINT_S = 60, DETAC
 
 struct worker {
     struct stm_fs *fs;
+    unsigned number;
     pthread_t thread;
     _Atomic bool gone;
     struct fuse_buf buf;
 };
-
-/* The request that this thread works on, as its read function saw it. */
-struct current {
-    uint64_t unique;
-    bool uncached;
-};
-
-static struct current *current(void)
-{
-    static _Thread_local struct current c;
-
-    return &c;
-}
 
 struct stm_fs *stm_fs_of(fuse_req_t req)
 {
@@ -50,7 +34,7 @@ struct stm_fs *stm_fs_of(fuse_req_t req)
 struct stm_caller stm_caller_of(fuse_req_t req)
 {
     const struct fuse_ctx *ctx = fuse_req_ctx(req);
-    const struct current *c = current();
+    const struct stm_current *c = stm_current();
 
     return (struct stm_caller){.uid = ctx->uid, .gid = ctx->gid, .pid = (uint32_t)ctx->pid, .unique = c->unique, .uncached = c->uncached};
 }
@@ -73,53 +57,7 @@ void stm_fs_log(struct stm_fs *fs, enum stm_fs_level level, const char *event, c
     fs->opt.log(fs->opt.log_arg, level, event, text);
 }
 
-/* ---- the connection ---- */
-
-static ssize_t read_request(int fd, void *buf, size_t len, void *userdata)
-{
-    struct stm_fs *fs = userdata;
-    ssize_t n = read(fd, buf, len);
-
-    if (n < (ssize_t)sizeof(struct fuse_in_header))
-        return n;
-    const struct fuse_in_header *in = buf;
-    current()->unique = in->unique;
-    atomic_fetch_add_explicit(&fs->requests, 1, memory_order_relaxed);
-    if (in->opcode == FUSE_INIT && n >= (ssize_t)(sizeof *in + sizeof(struct fuse_init_in))) {
-        const struct fuse_init_in *init = (const void *)(in + 1);
-        if (init->flags & FUSE_HANDLE_KILLPRIV_V2)
-            atomic_store(&fs->init_unique, in->unique);
-    }
-    return n;
-}
-
-/*
- * The set-id bits and security.capability of a written file are taken off here (stm_draft_unprivilege). Told so, the kernel does not ask for
- * security.capability before each write, which would halve the speed of small writes. This libfuse has no name for the flag.
- */
-static ssize_t write_init(int fd, struct iovec *iov)
-{
-    struct fuse_init_out out;
-
-    memcpy(&out, iov[1].iov_base, sizeof out);
-    out.flags |= FUSE_HANDLE_KILLPRIV_V2;
-    struct iovec both[2] = {iov[0], {&out, iov[1].iov_len}};
-    return writev(fd, both, 2);
-}
-
-static ssize_t write_answer(int fd, struct iovec *iov, int count, void *userdata)
-{
-    struct stm_fs *fs = userdata;
-    const struct fuse_out_header *out = iov[0].iov_base;
-    uint64_t unique = atomic_load_explicit(&fs->init_unique, memory_order_relaxed);
-
-    if (unique == 0 || out->unique != unique)
-        return writev(fd, iov, count);
-    atomic_store(&fs->init_unique, 0);
-    if (out->error != 0 || count != 2 || iov[1].iov_len != sizeof(struct fuse_init_out))
-        return writev(fd, iov, count);
-    return write_init(fd, iov);
-}
+/* ---- the workers ---- */
 
 static void end_run(struct stm_fs *fs, int err)
 {
@@ -173,6 +111,34 @@ static void release_parked(struct stm_fs *fs)
     pthread_mutex_unlock(&fs->park_lock);
 }
 
+/*
+ * What was in flight in several daemons that crashed is not run again; what was in one is run alone, so that the next crash tells which it
+ * was. Answered, it is beyond suspicion.
+ */
+static void process_watched(struct stm_fs *fs, struct worker *w)
+{
+    struct stm_handover *h = fs->opt.handover;
+    const struct stm_current c = *stm_current();
+    unsigned suspicion = stm_handover_suspicion(h, c.unique);
+
+    if (suspicion >= STM_HANDOVER_FATAL) {
+        stm_fs_log(fs, STM_FS_ERROR, "request_refused", "opcode=%u node=%#llx crashes=%u consequence=\"answered EIO\"", c.opcode,
+                   (unsigned long long)c.node, suspicion);
+        stm_connection_refuse(fs, c.unique, c.opcode);
+        stm_handover_acquit(h, c.unique);
+        return;
+    }
+    if (suspicion > 0)
+        pthread_mutex_lock(&fs->suspects_lock);
+    stm_handover_enter(h, w->number, c.unique, c.opcode, c.node);
+    fuse_session_process_buf(fs->session, &w->buf);
+    stm_handover_leave(h, w->number);
+    if (suspicion > 0) {
+        stm_handover_acquit(h, c.unique);
+        pthread_mutex_unlock(&fs->suspects_lock);
+    }
+}
+
 static void *worker_main(void *arg)
 {
     struct worker *w = arg;
@@ -193,8 +159,11 @@ static void *worker_main(void *arg)
         if (n <= 0)
             break;
         struct stm_flight flight = stm_flight_begin(fs);
-        current()->uncached = atomic_load(&fs->applies) > 0;
-        fuse_session_process_buf(fs->session, &w->buf);
+        stm_current()->uncached = atomic_load(&fs->applies) > 0;
+        if (fs->opt.handover)
+            process_watched(fs, w);
+        else
+            fuse_session_process_buf(fs->session, &w->buf);
         stm_flight_end(flight);
     }
     end_run(fs, n);
@@ -237,37 +206,6 @@ static int make_parts(struct stm_fs *fs)
     return err;
 }
 
-static int make_session(struct stm_fs *fs)
-{
-    struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
-    char *options = NULL, *name = NULL;
-    int err = -ENOMEM;
-
-    /* A comma or backslash in the name must not end the option. */
-    if (fs->fsname && !(name = calloc(2, strlen(fs->fsname) + 1)))
-        return -ENOMEM;
-    char *to = name;
-    for (const char *c = fs->fsname; c && *c; c++) {
-        if (*c == ',' || *c == '\\')
-            *to++ = '\\';
-        *to++ = *c;
-    }
-    if (asprintf(&options, "default_permissions,subtype=stemma,fsname=%s%s%s%s", name ? name : "stemma",
-                 fs->opt.allow_other ? ",allow_other" : "", fs->opt.read_only ? ",ro" : "", fs->opt.noexec ? ",noexec" : "") < 0) {
-        free(name);
-        return -ENOMEM;
-    }
-    if (fuse_opt_add_arg(&args, "stemma") == 0 && fuse_opt_add_arg(&args, "-o") == 0 && fuse_opt_add_arg(&args, options) == 0 &&
-        (!fs->opt.debug || fuse_opt_add_arg(&args, "-d") == 0)) {
-        fs->session = fuse_session_new(&args, &stm_ops, sizeof stm_ops, fs);
-        err = fs->session ? 0 : -EIO;
-    }
-    fuse_opt_free_args(&args);
-    free(options);
-    free(name);
-    return err;
-}
-
 int stm_fs_new(struct stm_store *store, const struct stm_fs_options *opt, struct stm_fs **ret)
 {
     struct stm_fs *fs = calloc(1, sizeof *fs);
@@ -280,11 +218,14 @@ int stm_fs_new(struct stm_store *store, const struct stm_fs_options *opt, struct
     fs->opt.fsname = NULL;
     if (fs->opt.max_threads == 0)
         fs->opt.max_threads = DEFAULT_THREADS;
+    if (fs->opt.handover && fs->opt.max_threads > STM_HANDOVER_WORKERS)
+        fs->opt.max_threads = STM_HANDOVER_WORKERS;
     if (fs->opt.checkpoint_s == 0)
         fs->opt.checkpoint_s = DEFAULT_CHECKPOINT_S;
     pthread_mutex_init(&fs->apply_lock, NULL);
     pthread_mutex_init(&fs->run_lock, NULL);
     pthread_mutex_init(&fs->park_lock, NULL);
+    pthread_mutex_init(&fs->suspects_lock, NULL);
     pthread_cond_init(&fs->park_cond, NULL);
     pthread_cond_init(&fs->run_cond, NULL);
     /* Numbers of an earlier daemon are not given again in any time that matters. */
@@ -293,7 +234,9 @@ int stm_fs_new(struct stm_store *store, const struct stm_fs_options *opt, struct
     if (err == 0)
         err = make_parts(fs);
     if (err == 0)
-        err = make_session(fs);
+        err = stm_session_new(
+            &(struct stm_session_setup){.opt = &fs->opt, .fsname = fs->fsname, .ops = &stm_ops, .size = sizeof stm_ops, .userdata = fs},
+            &fs->session);
     if (err < 0) {
         (void)stm_fs_free(fs);
         return err;
@@ -302,42 +245,10 @@ int stm_fs_new(struct stm_store *store, const struct stm_fs_options *opt, struct
     return 0;
 }
 
-int stm_fs_mount(struct stm_fs *fs, const char *dir)
-{
-    static const struct fuse_custom_io io = {.writev = write_answer, .read = read_request};
-
-    fs->mountpoint = realpath(dir, NULL);
-    if (!fs->mountpoint)
-        return -errno;
-    errno = 0;
-    if (fuse_session_mount(fs->session, dir) < 0)
-        return errno > 0 ? -errno : -EIO;
-    int err = fuse_session_custom_io(fs->session, &io, fuse_session_fd(fs->session));
-    if (err < 0) {
-        fuse_session_unmount(fs->session);
-        return err;
-    }
-    atomic_store(&fs->mounted, true);
-    return 0;
-}
-
-/* Takes the mount point away; what has files open there goes on being served. */
-static void detach(struct stm_fs *fs)
-{
-    char *argv[] = {(char[]){"fusermount3"}, (char[]){"-uqz"}, (char[]){"--"}, fs->mountpoint, NULL};
-    char *envp[] = {NULL};
-    pid_t pid;
-    int status;
-
-    if (umount2(fs->mountpoint, MNT_DETACH) == 0 || errno != EPERM)
-        return;
-    if (posix_spawnp(&pid, argv[0], NULL, NULL, argv, envp) == 0) {
-        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-            continue;
-    }
-}
-
-/* Waits for the end of the connection or a stop; then, for a stop, detaches and gives what is open a moment to be closed. */
+/*
+ * Waits for the end of the connection, a stop, or to be told to hand over. For a stop, then detaches and gives what is open a moment to be
+ * closed.
+ */
 static void wait_for_end(struct stm_fs *fs)
 {
     struct timespec until;
@@ -345,11 +256,13 @@ static void wait_for_end(struct stm_fs *fs)
     int err = 0;
 
     pthread_mutex_lock(&fs->run_lock);
-    while (!fs->ended && !fs->stopping)
+    while (!fs->ended && !fs->stopping && !fs->handing_over)
         pthread_cond_wait(&fs->run_cond, &fs->run_lock);
-    if (!fs->ended) {
+    if (fs->handing_over)
+        fs->handing_over = !fs->ended && !fs->stopping;
+    if (!fs->ended && !fs->handing_over) {
         pthread_mutex_unlock(&fs->run_lock);
-        detach(fs);
+        stm_connection_detach(fs->mountpoint);
         detached = fs->detached = true;
         pthread_mutex_lock(&fs->run_lock);
     }
@@ -390,7 +303,7 @@ static void checkpoint(struct stm_fs *fs, void *arg)
     int64_t now = stm_nanoseconds(ts);
     stm_files_each(fs, seal_if_old, &now);
     pthread_mutex_lock(&fs->run_lock);
-    bool over = fs->stopping || fs->ended;
+    bool over = fs->stopping || fs->ended || fs->handing_over;
     pthread_mutex_unlock(&fs->run_lock);
     if (!over)
         checkpoint_post(fs);
@@ -407,6 +320,7 @@ int stm_fs_run(struct stm_fs *fs)
     checkpoint_post(fs);
     while (err == 0 && n < fs->opt.max_threads) {
         workers[n].fs = fs;
+        workers[n].number = n;
         err = -pthread_create(&workers[n].thread, NULL, worker_main, &workers[n]);
         n += err == 0;
     }
@@ -414,7 +328,7 @@ int stm_fs_run(struct stm_fs *fs)
         wait_for_end(fs);
         err = 0; /* fewer threads than wished will do */
     }
-    atomic_store(&fs->mounted, false);
+    atomic_store(&fs->mounted, fs->handing_over); /* then the kernel still has to hear what it must forget */
     release_parked(fs);
     for (unsigned i = 0; i < n; i++)
         stop_worker(&workers[i]);
@@ -424,6 +338,8 @@ int stm_fs_run(struct stm_fs *fs)
     fs->ended = true;
     if (err == 0)
         err = fs->run_error;
+    if (err == 0)
+        err = fs->handing_over;
     pthread_mutex_unlock(&fs->run_lock);
     return err;
 }
@@ -432,6 +348,14 @@ void stm_fs_stop(struct stm_fs *fs)
 {
     pthread_mutex_lock(&fs->run_lock);
     fs->stopping = true;
+    pthread_cond_broadcast(&fs->run_cond);
+    pthread_mutex_unlock(&fs->run_lock);
+}
+
+void stm_fs_hand_over(struct stm_fs *fs)
+{
+    pthread_mutex_lock(&fs->run_lock);
+    fs->handing_over = true;
     pthread_cond_broadcast(&fs->run_cond);
     pthread_mutex_unlock(&fs->run_lock);
 }
@@ -455,26 +379,6 @@ static void drain_one(struct stm_fs *fs, struct stm_file *f, void *arg)
         *result = err;
 }
 
-/* libfuse would complain on stderr that there is no such mount any more. */
-static void say_nothing(enum fuse_log_level level, const char *fmt, va_list ap)
-{
-    (void)level;
-    (void)fmt;
-    (void)ap;
-}
-
-static void end_session(struct stm_fs *fs)
-{
-    if (!fs->session)
-        return;
-    if (fs->detached)
-        fuse_set_log_func(say_nothing);
-    fuse_session_unmount(fs->session);
-    if (fs->detached)
-        fuse_set_log_func(NULL);
-    fuse_session_destroy(fs->session);
-}
-
 int stm_fs_free(struct stm_fs *fs)
 {
     int result = 0, err;
@@ -483,10 +387,10 @@ int stm_fs_free(struct stm_fs *fs)
         return 0;
     stm_fs_stop(fs);
     stm_tasks_free(fs);
-    if (fs->files)
-        stm_files_each(fs, drain_one, &result);
+    if (fs->files && !fs->handing_over)
+        stm_files_each(fs, drain_one, &result); /* after a hand-over writers go on: the next daemon has them */
     stm_notify_free(fs);
-    end_session(fs);
+    stm_connection_end(fs);
     stm_listings_free(fs);
     stm_files_free(fs);
     stm_vnodes_free(fs);
@@ -494,6 +398,7 @@ int stm_fs_free(struct stm_fs *fs)
     pthread_mutex_destroy(&fs->apply_lock);
     pthread_mutex_destroy(&fs->run_lock);
     pthread_mutex_destroy(&fs->park_lock);
+    pthread_mutex_destroy(&fs->suspects_lock);
     pthread_cond_destroy(&fs->park_cond);
     pthread_cond_destroy(&fs->run_cond);
     free(fs->fsname);

@@ -48,9 +48,9 @@ struct stm_fs {
     _Atomic unsigned phase;
     _Atomic unsigned in_flight[2]; /* requests being answered, by phase */
     /* the loop (fs.c) */
-    pthread_mutex_t run_lock; /* guards stopping, ended */
+    pthread_mutex_t run_lock; /* guards stopping, ended, handing_over */
     pthread_cond_t run_cond;
-    bool stopping, ended;
+    bool stopping, ended, handing_over;
     bool detached; /* stm_fs_run's and stm_fs_free's alone */
     int run_error;
     pthread_mutex_t park_lock; /* guards unpark; closing is set under it */
@@ -59,7 +59,12 @@ struct stm_fs {
     _Atomic bool closing;
     _Atomic unsigned reading; /* workers that wait for a request, or are about to */
     _Atomic unsigned parked;
+    pthread_mutex_t suspects_lock; /* held while a request runs that may have crashed a daemon */
+    /* the connection (connection.c) */
     _Atomic uint64_t init_unique; /* request id of INIT while its answer is awaited; 0: none */
+    bool killpriv;                /* of the thread that handles INIT, as the next three */
+    bool replaying, adopted;
+    int replayed; /* 1: the INIT of an earlier daemon was answered as it was then */
     _Atomic bool mounted;
     /* atomic */
     _Atomic uint64_t requests, errors, invalidations, draft_bytes;
@@ -76,6 +81,27 @@ struct stm_caller {
     uint64_t unique; /* the kernel's id of the request: bit 63 says that it was asked before */
     bool uncached;   /* the answer must not be cached: a change that the kernel did not make began before it */
 };
+
+/* connection.c */
+/* The request that this thread works on, as its read function saw it. */
+struct stm_current {
+    uint64_t unique, node;
+    uint32_t opcode;
+    bool uncached;
+};
+struct stm_current *stm_current(void);
+struct stm_session_setup {
+    const struct stm_fs_options *opt;
+    const char *fsname;
+    const struct fuse_lowlevel_ops *ops;
+    size_t size;
+    void *userdata;
+};
+STM_MUST_CHECK int stm_session_new(const struct stm_session_setup *s, struct fuse_session **ret);
+/* Unmounts, unless the mount is the supervisor's, and frees the session. */
+void stm_connection_end(struct stm_fs *fs);
+/* Answers EIO past libfuse, if that request is answered at all. */
+void stm_connection_refuse(struct stm_fs *fs, uint64_t unique, uint32_t opcode);
 
 /* fs.c */
 struct stm_fs *stm_fs_of(fuse_req_t req);

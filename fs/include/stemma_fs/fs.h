@@ -20,6 +20,7 @@
 #include "stemma/store.h"
 
 struct stm_fs;
+struct stm_handover;
 
 enum stm_fs_level { STM_FS_ERROR, STM_FS_WARNING, STM_FS_INFO };
 
@@ -35,16 +36,32 @@ struct stm_fs_options {
     /* One event: a name and "key=value key=value" (values with spaces are quoted). Any thread; may be NULL. */
     void (*log)(void *arg, enum stm_fs_level level, const char *event, const char *fields);
     void *log_arg;
+    /* Shared with the supervisor and with the daemons before and after this one (handover.h); NULL: it is the only one. Borrowed. */
+    struct stm_handover *handover;
 };
 
 /* Copies the options. The store stays the caller's and must outlive the filesystem. 0, -ENOMEM, -EAGAIN (no thread). */
 STM_MUST_CHECK int stm_fs_new(struct stm_store *store, const struct stm_fs_options *opt, struct stm_fs **ret);
 /* Mounts on dir, which must be an existing directory. -errno of mount(2) as far as it is known; -EIO if only libfuse knows why. */
 STM_MUST_CHECK int stm_fs_mount(struct stm_fs *fs, const char *dir);
-/* Serves requests until the filesystem is unmounted (from outside) or stm_fs_stop. 0, or -errno when the device failed. */
+/*
+ * Instead, with opt.handover: serves a connection that was made elsewhere (stm_connection_mount) and mounted on dir, be it fresh or used by
+ * an earlier daemon. It is duplicated, and never unmounted by stm_fs_free. -EPROTO: what this program would agree with the kernel is not
+ * what was agreed. Call it before stm_fs_run.
+ */
+STM_MUST_CHECK int stm_fs_adopt(struct stm_fs *fs, int fd, const char *dir);
+/*
+ * Serves requests until the filesystem is unmounted (from outside), stm_fs_stop, or stm_fs_hand_over. 0; 1 when it is to be handed over; -errno
+ * when the device failed.
+ */
 STM_MUST_CHECK int stm_fs_run(struct stm_fs *fs);
 /* Makes stm_fs_run return soon. For a thread that waits for signals, not for a signal handler. May be called before stm_fs_run, and twice. */
 void stm_fs_stop(struct stm_fs *fs);
+/*
+ * With opt.handover: makes stm_fs_run return 1 when the requests that were read are answered; the mount stays, and the kernel's next requests
+ * wait for the daemon that adopts the connection. stm_fs_free then leaves drafts to it. From any thread.
+ */
+void stm_fs_hand_over(struct stm_fs *fs);
 /*
  * After stm_fs_run: commits what was flushed or written and not yet saved, seals it, detaches the mount point if it still is mounted, syncs
  * the store and frees. NULL is fine. Returns the first error that lost something (already logged), else 0.
