@@ -1,6 +1,7 @@
 /*
  * content.c: putting contents away and reading them back. Small ones are bytes; large ones are cut by content, each chunk stored
  * once, and listed in a tree of pages whose boundaries depend on the content as well, so that an edit rewrites one page of each level.
+ * Long runs of zeros are holes: entries without a chunk. What is a hole depends on the bytes alone, so that equal contents have equal lists.
  * Where chunks lie is the business of segment.c, the tree that of list.c.
  */
 #include <stdlib.h>
@@ -9,12 +10,22 @@
 #include "list.h"
 #include "segment.h"
 
-/* A content being cut. */
+enum { HOLE_BLOCK = 4096, HOLE_MIN = 32768, WINDOW = 1 << 20 }; /* holes begin at a multiple of the block */
+
+/*
+ * A content being cut, read from front to back. The window holds [off, pos) of it, what is not cut yet, from `start` to `end`; while the run of
+ * zeros at its end is shorter than HOLE_MIN it is in there too. A longer one is a hole, and nothing is in the window.
+ */
 struct cutting {
-    struct stm_store *store;
     const struct stm_source *src;
     struct stm_writer w;
+    struct stm_hasher *hasher;
     uint64_t codecs[4]; /* chunks by codec */
+    uint64_t data;      /* bytes that are in chunks */
+    uint64_t off, pos;
+    uint64_t run; /* zeros just before pos, in whole blocks */
+    uint8_t *buf;
+    size_t start, end;
 };
 
 static int source_read(const struct stm_source *src, uint64_t off, void *buf, size_t len)
@@ -61,46 +72,131 @@ static int put_chunk(struct cutting *c, uint64_t off, struct stm_slice raw)
     return err < 0 ? err : stm_list_add(&c->w.level0, &place);
 }
 
-/* Cuts what lies in the window [data, data+len) at content offset off; returns how much was cut, or an error. */
-static int64_t cut_window(struct cutting *c, uint64_t off, const uint8_t *data, size_t len, bool last)
+/* Cuts the window up to `end`; what the next bytes may still belong to is left, unless it is the last of this stretch of data. */
+static int cut_window(struct cutting *c, size_t end, bool last)
 {
     const struct stm_chunker *ch = &stm_chunker_default;
-    size_t at = 0;
 
-    while (at < len && (last || len - at >= ch->max_bytes)) {
-        size_t n = stm_chunker_cut(ch, data + at, len - at, last);
-        int err = put_chunk(c, off + at, stm_slice(data + at, n));
+    while (c->start < end && (last || end - c->start >= ch->max_bytes)) {
+        size_t n = stm_chunker_cut(ch, c->buf + c->start, end - c->start, last);
+        int err = put_chunk(c, c->off, stm_slice(c->buf + c->start, n));
         if (err < 0)
             return err;
-        at += n;
+        c->start += n;
+        c->off += n;
+        c->data += n;
     }
-    return (int64_t)at;
+    return 0;
 }
 
-/* Reads the source from front to back through a window and cuts it. */
-static int cut_source(struct cutting *c, struct stm_hasher *hasher)
+static int put_hole(struct cutting *c)
 {
-    size_t window = stm_chunker_default.max_bytes * 8, have = 0;
-    uint64_t off = 0, size = c->src->size; /* off: of the window's first byte */
-    uint8_t *buf = malloc(window);
-    int64_t err = buf ? 0 : -ENOMEM;
+    struct stm_place hole = {.length = c->run};
 
-    while (err >= 0 && off < size) {
-        size_t more = window - have < size - off - have ? window - have : (size_t)(size - off - have);
-        err = source_read(c->src, off + have, buf + have, more);
-        if (err < 0)
-            break;
-        stm_hasher_update(hasher, stm_slice(buf + have, more));
-        have += more;
-        err = cut_window(c, off, buf, have, off + have == size);
-        if (err < 0)
-            break;
-        memmove(buf, buf + err, have - (size_t)err);
-        have -= (size_t)err;
-        off += (uint64_t)err;
+    c->off = c->pos;
+    c->run = 0;
+    return stm_list_add(&c->w.level0, &hole);
+}
+
+/* The next n bytes are zero. If the run stays short they are in the window already, at its end. */
+static int take_zeros(struct cutting *c, uint64_t n)
+{
+    uint64_t before = c->run;
+    int err = 0;
+
+    c->run += n;
+    c->pos += n;
+    if (c->run < HOLE_MIN) {
+        c->end += (size_t)n;
+        return 0;
     }
-    free(buf);
-    return err < 0 ? (int)err : 0;
+    if (before < HOLE_MIN)
+        err = cut_window(c, c->end - (size_t)before, true);
+    c->start = c->end = 0;
+    return err;
+}
+
+/* The next n bytes, at `at` of the window's memory, are not all zero. */
+static int take_data(struct cutting *c, size_t at, size_t n)
+{
+    int err = 0;
+
+    if (c->run >= HOLE_MIN) {
+        err = put_hole(c);
+        c->start = at;
+    }
+    c->run = 0;
+    c->end = at + n;
+    c->pos += n;
+    return err;
+}
+
+static bool all_zero(const uint8_t *p, size_t n)
+{
+    return p[0] == 0 && memcmp(p, p + 1, n - 1) == 0;
+}
+
+/* Reads on, to `to` at most, which is a block's end or the content's. */
+static int take_piece(struct cutting *c, uint64_t to)
+{
+    size_t at = c->end, room = (WINDOW - at) / HOLE_BLOCK * HOLE_BLOCK;
+    size_t end = at + (to - c->pos < room ? (size_t)(to - c->pos) : room);
+    int err = source_read(c->src, c->pos, c->buf + at, end - at);
+
+    if (err == 0)
+        stm_hasher_update(c->hasher, stm_slice(c->buf + at, end - at));
+    for (size_t n; err == 0 && at < end; at += n) {
+        n = end - at < HOLE_BLOCK ? end - at : HOLE_BLOCK;
+        err = all_zero(c->buf + at, n) ? take_zeros(c, n) : take_data(c, at, n);
+    }
+    if (err == 0 && c->run < HOLE_MIN)
+        err = cut_window(c, c->end - (size_t)c->run, false);
+    memmove(c->buf, c->buf + c->start, c->end - c->start);
+    c->end -= c->start;
+    c->start = 0;
+    return err;
+}
+
+/* The source says that the next n bytes are zero. */
+static int skip_zeros(struct cutting *c, uint64_t n)
+{
+    stm_hasher_zeros(c->hasher, n);
+    if (c->run + n < HOLE_MIN)
+        memset(c->buf + c->end, 0, (size_t)n);
+    return take_zeros(c, n);
+}
+
+/* Where the source has data from pos on: whole blocks. */
+static int next_data(const struct cutting *c, uint64_t *ret_from, uint64_t *ret_to)
+{
+    uint64_t size = c->src->size, from = c->pos, to = size;
+
+    if (c->src->extent) {
+        int err = c->src->extent(c->src->arg, c->pos, &from, &to);
+        if (err < 0)
+            return err;
+        from = from < size ? from / HOLE_BLOCK * HOLE_BLOCK : size;
+        to = to < size ? (to + HOLE_BLOCK - 1) / HOLE_BLOCK * HOLE_BLOCK : size;
+    }
+    *ret_from = from > c->pos ? from : c->pos;
+    *ret_to = to < size ? to : size;
+    return from < size && to <= *ret_from ? -EIO : 0; /* it would never end */
+}
+
+static int cut_source(struct cutting *c)
+{
+    uint64_t from = 0, to = 0;
+    int err = 0;
+
+    while (err == 0 && c->pos < c->src->size) {
+        if (c->pos >= to)
+            err = next_data(c, &from, &to);
+        if (err == 0)
+            err = c->pos < from ? skip_zeros(c, from - c->pos) : take_piece(c, to);
+    }
+    if (err == 0)
+        err = c->run >= HOLE_MIN ? put_hole(c) : cut_window(c, c->end, true);
+    return err;
 }
 
 static enum stm_codec main_codec(const struct cutting *c)
@@ -114,26 +210,29 @@ static enum stm_codec main_codec(const struct cutting *c)
 
 static int put_chunked(struct stm_store *s, const struct stm_source *src, struct stm_content *c)
 {
-    struct cutting cut = {.store = s, .src = src};
-    struct stm_hasher *hasher = stm_hasher_new();
-    int err = hasher ? stm_writer_init(&cut.w, s) : -ENOMEM;
+    struct cutting cut = {.src = src, .hasher = stm_hasher_new(), .buf = malloc(WINDOW)};
+    int err = stm_writer_init(&cut.w, s);
 
+    if (err == 0 && (!cut.hasher || !cut.buf))
+        err = -ENOMEM;
     if (err == 0)
-        err = cut_source(&cut, hasher);
+        err = cut_source(&cut);
     if (err == 0) {
-        c->hash = stm_hasher_digest(hasher);
+        c->hash = stm_hasher_digest(cut.hasher);
         c->stored = STM_STORED_CHUNKED;
         c->codec = main_codec(&cut);
+        c->data = cut.data;
         err = stm_writer_finish(&cut.w, &c->body, &c->fresh, &c->size_stored);
     }
     stm_writer_release(&cut.w);
-    stm_hasher_free(hasher);
+    stm_hasher_free(cut.hasher);
+    free(cut.buf);
     return err;
 }
 
 int stm_content_put(struct stm_store *s, const struct stm_source *src, struct stm_content *ret)
 {
-    struct stm_content c = {.size = src->size};
+    struct stm_content c = {.size = src->size, .data = src->size};
     int err;
 
     if (src->size > STM_SMALL_MAX) {
@@ -198,4 +297,13 @@ int64_t stm_content_read(struct stm_store *s, const struct stm_version *v, uint6
     }
     int err = stm_list_read(s, stm_buf_slice(&v->body), off, buf, len);
     return err < 0 ? err : (int64_t)len;
+}
+
+int stm_content_extent(struct stm_store *s, const struct stm_version *v, uint64_t off, uint64_t *ret_from, uint64_t *ret_to)
+{
+    *ret_from = off < v->row.size ? off : v->row.size;
+    *ret_to = v->row.size;
+    if (off >= v->row.size || v->data == v->row.size)
+        return 0;
+    return stm_list_extent(s, stm_buf_slice(&v->body), ret_from, ret_to);
 }

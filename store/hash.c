@@ -10,6 +10,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+enum { BLOCK = 1024, LANES = 8, STRIPES = 16, STRIPE_SHIFT = 8 }; /* of XXH3 with its default secret: bytes a block, and how one is eaten */
+
 struct stm_hasher {
     XXH3_state_t state; /* wants 64-byte alignment */
 };
@@ -77,4 +79,64 @@ void stm_hasher_update(struct stm_hasher *h, struct stm_slice data)
 struct stm_hash stm_hasher_digest(const struct stm_hasher *h)
 {
     return canonical(XXH3_128bits_digest(&h->state));
+}
+
+/* What one stripe of zeros, the n-th of its block, adds to the lanes: zero bytes leave only the secret. */
+static void add_zero_stripe(uint64_t lanes[LANES], size_t n)
+{
+    for (size_t i = 0; i < LANES; i++) {
+        uint64_t key = XXH_readLE64(XXH3_kSecret + n * STRIPE_SHIFT + i * 8);
+        lanes[i] += (key & UINT32_MAX) * (key >> 32);
+    }
+}
+
+/* The end of a block, and the stripes of the next one: k times. Source: XXH3_scrambleAcc, doc/xxhash_spec.md. */
+static void scramble_and_add(uint64_t acc[LANES], const uint64_t add[LANES], uint64_t k)
+{
+    uint64_t a[LANES], secret[LANES];
+
+    memcpy(a, acc, sizeof a);
+    for (size_t i = 0; i < LANES; i++)
+        secret[i] = XXH_readLE64(XXH3_kSecret + XXH_SECRET_DEFAULT_SIZE - BLOCK / STRIPES + i * 8);
+    for (; k > 0; k--)
+#pragma GCC unroll 8
+        for (size_t i = 0; i < LANES; i++)
+            a[i] = (a[i] ^ (a[i] >> 47) ^ secret[i]) * XXH_PRIME32_1 + add[i];
+    memcpy(acc, a, sizeof a);
+}
+
+/*
+ * A block of zeros changes the state in a way that does not depend on where it stands: the stripes left in the block at hand, the scrambling
+ * at its end, and the stripes before that place in the next block. All but the scrambling is one addition, which costs some 8 cycles a KiB.
+ */
+static void skip_zero_blocks(XXH3_state_t *st, uint64_t blocks)
+{
+    uint64_t before[LANES] = {0}, after[LANES] = {0}, whole[LANES];
+
+    for (size_t n = 0; n < STRIPES; n++)
+        add_zero_stripe(n < st->nbStripesSoFar ? before : after, n);
+    for (size_t i = 0; i < LANES; i++) {
+        whole[i] = before[i] + after[i];
+        st->acc[i] += after[i];
+    }
+    scramble_and_add(st->acc, whole, blocks - 1);
+    scramble_and_add(st->acc, before, 1);
+    st->totalLen += blocks * BLOCK;
+}
+
+void stm_hasher_zeros(struct stm_hasher *h, uint64_t len)
+{
+    static const uint8_t zeros[2 * BLOCK];
+
+    static_assert(sizeof zeros > sizeof h->state.buffer, "then all that the state still holds back are zeros");
+    if (len > 4 * sizeof zeros) {
+        stm_hasher_update(h, stm_slice(zeros, sizeof zeros));
+        len -= sizeof zeros;
+        skip_zero_blocks(&h->state, len / BLOCK);
+        len %= BLOCK;
+    }
+    for (size_t n; len > 0; len -= n) {
+        n = len < sizeof zeros ? (size_t)len : sizeof zeros;
+        stm_hasher_update(h, stm_slice(zeros, n));
+    }
 }

@@ -59,6 +59,11 @@ struct stm_place {
     uint64_t length; /* bytes of content it covers */
     struct stm_hash hash;
 };
+/* A stretch of zeros, which lies nowhere: at level 0 of a list, with segment, index and hash zero. */
+static inline bool stm_place_is_hole(const struct stm_place *p)
+{
+    return p->segment == 0;
+}
 STM_MUST_CHECK int stm_chunk_get(struct stm_store *s, const struct stm_place *p, const struct stm_cached **ret);
 /* n chunks that lie side by side in one segment, whole, decoded into buf: one sequential read instead of n, and past the cache. */
 STM_MUST_CHECK int stm_chunk_run(struct stm_store *s, const struct stm_place *p, size_t n, uint8_t *buf);

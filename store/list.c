@@ -155,6 +155,8 @@ static int note_children(struct stm_writer *w, const struct stm_place *page, con
 
     for (size_t i = 0; err == 0 && i < n; i++) {
         uint8_t item[1 + 24] = {'p'};
+        if (stm_place_is_hole(&p[i]))
+            continue;
         stm_put_u64(item + 1, p[i].segment);
         stm_put_u32(item + 9, p[i].index);
         stm_put_u64(item + 13, page->segment);
@@ -194,7 +196,7 @@ static int put_level(struct stm_writer *w, int level, const struct stm_list *l, 
 
     for (size_t i = 0; err == 0 && i < l->n; i++) {
         size_t n = i + 1 - from;
-        bool ends = (l->places[i].hash.bytes[STM_HASH_LEN - 1] & PAGE_ENDS) == 0;
+        bool ends = !stm_place_is_hole(&l->places[i]) && (l->places[i].hash.bytes[STM_HASH_LEN - 1] & PAGE_ENDS) == 0;
         if (i + 1 == l->n || n == STM_PAGE_MAX || (n >= STM_PAGE_MIN && ends)) {
             err = put_page(w, level, l->places + from, n, up);
             from = i + 1;
@@ -249,12 +251,19 @@ struct range {
     size_t len;
 };
 
-/* Copies the part of the range that begins in a chunk. */
+/* Copies the part of the range that begins in a chunk or hole. */
 static int read_chunk(struct stm_store *s, const struct stm_place *p, struct range *r)
 {
     const struct stm_cached *c;
-    int err = stm_chunk_get(s, p, &c);
 
+    if (stm_place_is_hole(p)) {
+        size_t zeros = p->length - r->off < r->len ? (size_t)(p->length - r->off) : r->len;
+        memset(r->buf, 0, zeros);
+        r->buf += zeros;
+        r->len -= zeros;
+        return 0;
+    }
+    int err = stm_chunk_get(s, p, &c);
     if (err < 0)
         return err;
     if (c->len != p->length) {
@@ -335,6 +344,60 @@ int stm_list_read(struct stm_store *s, struct stm_slice root, uint64_t off, void
     return err < 0 ? err : r.len == 0 ? 0 : STM_E_CORRUPT;
 }
 
+/* A search for data. */
+struct search {
+    uint64_t pos; /* of the entry at hand, in the content */
+    uint64_t from, to;
+    bool found;
+};
+
+/* 1: the stretch has ended; 0: it may go on after this list; depth as in read_list. */
+static int find_data(struct stm_store *s, struct stm_slice list, int depth, struct search *f)
+{
+    const uint8_t *b = list.data;
+
+    if (list.len < 1 || (list.len - 1) % STM_ENTRY_BYTES != 0 || b[0] > depth)
+        return STM_E_CORRUPT;
+    for (size_t at = 1; at < list.len; at += STM_ENTRY_BYTES) {
+        struct stm_place p = decode_entry(b + at);
+        if (f->pos + p.length <= f->from) {
+            f->pos += p.length;
+        } else if (b[0] > 0) {
+            const struct stm_cached *page;
+            int err = stm_chunk_get(s, &p, &page);
+            if (err < 0)
+                return err;
+            err = find_data(s, stm_slice(page->data, page->len), b[0] - 1, f);
+            stm_cache_unref(s->cache, page);
+            if (err != 0 || f->found)
+                return err < 0 ? err : 1; /* the caller asks again for what adjoins */
+        } else if (!stm_place_is_hole(&p)) {
+            f->from = f->found || f->from > f->pos ? f->from : f->pos;
+            f->found = true;
+            f->pos = f->to = f->pos + p.length;
+        } else if (f->found) {
+            return 1;
+        } else {
+            f->pos += p.length;
+        }
+    }
+    return 0;
+}
+
+int stm_list_extent(struct stm_store *s, struct stm_slice root, uint64_t *from, uint64_t *to)
+{
+    struct search f = {.from = *from};
+    int err = find_data(s, root, LEVELS_MAX, &f);
+
+    if (err < 0)
+        return err;
+    if (f.to > *to || (!f.found && f.pos != *to))
+        return STM_E_CORRUPT; /* the list does not cover what the version says */
+    *from = f.found ? f.from : *to;
+    *to = f.found ? f.to : *to;
+    return 0;
+}
+
 /* ---- what a commit writes about chunks ------------------------------------------------------------------------------ */
 
 static int put_empty(struct stm_txn *t, enum stm_space space, const struct stm_key *key)
@@ -390,6 +453,8 @@ int stm_content_refer(struct stm_txn *t, struct stm_slice root, uint64_t line, u
         return STM_E_CORRUPT;
     for (size_t at = 1; err == 0 && at < root.len; at += STM_ENTRY_BYTES) {
         struct stm_place p = decode_entry(b + at);
+        if (stm_place_is_hole(&p))
+            continue;
         struct stm_key key = stm_key_ref_version(p.segment, p.index, line, ordinal);
         err = add ? put_empty(t, STM_CHUNKREF, &key) : stm_txn_delete(t, STM_CHUNKREF, &key);
     }

@@ -1,6 +1,6 @@
 /*
  * list.h (internal): the list of chunks of a large content: a tree of pages. Level 0 entries are chunks, entries of level k are pages of
- * level k-1. A list is a level byte and entries of 36 bytes: segment u64, index u32, length u64 (bytes of content covered), hash (16). The
+ * level k-1. An entry of level 0 with segment 0 is a hole: zeros. A list is a level byte and entries of 36 bytes: segment u64, index u32, length u64 (bytes of content covered), hash (16). The
  * root (at most STM_ROOT_ENTRIES) lies in the version's record; pages are stored like chunks, so equal pages are stored once.
  * A page ends after an entry whose hash says so (content-defined), so that an edit in the middle changes one page of each level.
  * Thread-safety: a writer belongs to one thread; reading any thread.
@@ -41,5 +41,7 @@ STM_MUST_CHECK int stm_writer_finish(struct stm_writer *w, struct stm_buf *ret_r
 
 /* Reads exactly len bytes at off; the range must lie within the content. STM_E_CORRUPT. */
 STM_MUST_CHECK int stm_list_read(struct stm_store *s, struct stm_slice root, uint64_t off, void *buf, size_t len);
+/* In: from, where to begin, and to, the content's size. Out: the next stretch of chunks, adjoining ones may follow; from = to: no more. */
+STM_MUST_CHECK int stm_list_extent(struct stm_store *s, struct stm_slice root, uint64_t *from, uint64_t *to);
 
 #endif

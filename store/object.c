@@ -4,7 +4,7 @@
  */
 #include <sys/stat.h>
 
-#include "inner.h"
+#include "save.h"
 
 enum { ENTRY_SIZE = 32 }; /* what an entry counts for in a directory's size */
 
@@ -83,6 +83,7 @@ static int decode(struct stm_slice payload, uint64_t id, struct stm_object *o, s
     } else {
         o->rdev = stm_dec_u64(&d);
     }
+    o->data = o->size;
     if (ret_target)
         *ret_target = target;
     return stm_dec_end(&d);
@@ -102,9 +103,14 @@ int stm_object_load(const struct stm_view *v, uint64_t id, struct stm_object *re
 {
     struct stm_buf buf = STM_BUF_INIT;
     struct stm_object o;
+    struct stm_version ver;
     int err = load(v, id, &o, &buf, NULL);
 
     stm_buf_release(&buf);
+    if (err == 0 && o.flags & STM_OBJ_HOLES && o.head_seq != 0 && stm_version_load(v, o.line, o.head_seq, &ver) == 0) {
+        o.data = ver.data; /* a record that cannot be read is found out by who reads the content */
+        stm_version_release(&ver);
+    }
     if (err == 0)
         *ret = o;
     return err;
@@ -123,6 +129,7 @@ int stm_object_get(const struct stm_view *v, uint64_t id, struct stm_object *ret
         if (err < 0 && err != -ENOENT)
             return err;
         o.size = err == 0 ? ver.row.size : 0;
+        o.data = err == 0 ? ver.data : 0;
         o.mtime_ns = err == 0 ? ver.mtime_ns : o.btime_ns;
         if (err == 0)
             stm_version_release(&ver);

@@ -48,6 +48,12 @@ void stm_rec_raw(struct stm_rec *r, const void *data, size_t len)
         r->failed = true;
 }
 
+void stm_rec_format(struct stm_rec *r, uint8_t format)
+{
+    if (!r->failed)
+        r->buf.data[0] = format;
+}
+
 void stm_rec_u8(struct stm_rec *r, uint8_t v)
 {
     stm_rec_raw(r, &v, 1);
@@ -155,12 +161,12 @@ void stm_frame_close(enum stm_space space, struct stm_slice key, uint8_t *frame,
 
 int stm_frame_open(enum stm_space space, struct stm_slice key, struct stm_slice frame, struct stm_slice *ret_payload)
 {
-    const uint8_t *p = frame.data;
+    const uint8_t *p = frame.data, newest = space == STM_VERSION ? STM_RECORD_FORMAT_HOLES : STM_RECORD_FORMAT;
 
     if (frame.len < STM_FRAME_HEAD + STM_FRAME_TAIL || stm_get_u32(p + frame.len - STM_FRAME_TAIL) != frame_sum(space, key, p, frame.len))
         return STM_E_CORRUPT;
-    if (p[0] != STM_RECORD_FORMAT)
-        return p[0] > STM_RECORD_FORMAT ? STM_E_NEWER_FORMAT : STM_E_CORRUPT;
+    if (p[0] < STM_RECORD_FORMAT || p[0] > newest)
+        return p[0] > newest ? STM_E_NEWER_FORMAT : STM_E_CORRUPT;
     *ret_payload = stm_slice(p + STM_FRAME_HEAD, frame.len - STM_FRAME_HEAD - STM_FRAME_TAIL);
     return 0;
 }

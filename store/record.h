@@ -33,7 +33,7 @@ struct stm_fix {
     enum stm_fix_kind kind;
 };
 
-enum { STM_REC_FIXES = 8, STM_FRAME_HEAD = 1, STM_FRAME_TAIL = 4, STM_RECORD_FORMAT = 1 };
+enum { STM_REC_FIXES = 8, STM_FRAME_HEAD = 1, STM_FRAME_TAIL = 4, STM_RECORD_FORMAT = 1, STM_RECORD_FORMAT_HOLES = 2 };
 
 /* A record being written. The frame's head (format byte) is put there by the first field. */
 struct stm_rec {
@@ -56,6 +56,8 @@ void stm_rec_seq(struct stm_rec *r, uint64_t seq);
 void stm_rec_time(struct stm_rec *r, int64_t ns);
 /* Bytes without their length; the reader must know it. */
 void stm_rec_raw(struct stm_rec *r, const void *data, size_t len);
+/* Another format than STM_RECORD_FORMAT; after the first field. */
+void stm_rec_format(struct stm_rec *r, uint8_t format);
 /* Length (u32) and bytes. */
 void stm_rec_blob(struct stm_rec *r, struct stm_slice s);
 
@@ -93,7 +95,7 @@ uint64_t stm_get_u64(const uint8_t *p);
 /*
  * The frame: format byte, payload, 32-bit checksum of both that also covers space and key, so that a value found under another key
  * is damage. close writes the checksum into the last 4 bytes of frame; open checks it and gives the payload (borrowed from frame).
- * open: STM_E_CORRUPT, or STM_E_NEWER_FORMAT when the checksum is right and the format byte is newer.
+ * The format is STM_RECORD_FORMAT, for versions also STM_RECORD_FORMAT_HOLES. open: STM_E_CORRUPT, or STM_E_NEWER_FORMAT when the checksum is right and the format byte is newer.
  */
 void stm_frame_close(enum stm_space space, struct stm_slice key, uint8_t *frame, size_t len);
 STM_MUST_CHECK int stm_frame_open(enum stm_space space, struct stm_slice key, struct stm_slice frame, struct stm_slice *ret_payload);

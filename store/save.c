@@ -90,6 +90,9 @@ static int write_version(struct stm_txn *t, struct stm_object *o, struct stm_ver
     o->tip = (struct stm_tip){STM_SEQ_THIS, ver->row.ordinal, ver->row.semver, ver->row.size, ver->row.hash};
     o->head_seq = STM_SEQ_THIS;
     o->size = ver->row.size;
+    o->data = ver->data;
+    if (ver->data < ver->row.size)
+        o->flags |= STM_OBJ_HOLES;
     return 0;
 }
 
@@ -102,7 +105,7 @@ static int show_tip(struct stm_txn *t, struct stm_object *o)
     int err = 0;
 
     o->head_seq = o->tip.seq;
-    o->size = o->tip.size;
+    o->size = o->data = o->tip.size;
     if (o->floor_seq <= o->tip.seq)
         return 0;
     if (o->line_since != STM_SEQ_THIS)
@@ -145,7 +148,8 @@ static int from_content(struct stm_txn *t, const struct stm_object *o, const str
                                 .mode = o->mode & 07777,
                                 .stored = content->stored,
                                 .codec = content->codec,
-                                .size_stored = content->size_stored};
+                                .size_stored = content->size_stored,
+                                .data = content->data};
     stm_rec_blob(&text, c->author ? stm_slice_str(c->author) : empty);
     stm_rec_blob(&text, c->message ? stm_slice_str(c->message) : empty);
     stm_rec_blob(&text, stm_buf_slice(&xattrs));
@@ -414,6 +418,7 @@ int stm_line_take(struct stm_txn *t, struct stm_take *take)
     n->line_until = STM_SEQ_HEAD;
     n->tip = tip;
     n->head_seq = 0;
+    n->flags |= old->flags & STM_OBJ_HOLES;
     if (err == 0)
         err = append(t, n, take->save, &ver);
     take->made_version = err == 0 && n->tip.seq == STM_SEQ_THIS;
@@ -436,6 +441,7 @@ int stm_line_continue(struct stm_txn *t, struct stm_object *n, struct stm_object
     n->line_since = n->floor_seq = STM_SEQ_THIS;
     n->tip = old->tip;
     n->head_seq = 0;
+    n->flags |= old->flags & STM_OBJ_HOLES;
     line.owner = n->id;
     err = give_up_line(t, old);
     return err < 0 ? err : stm_line_put(t, n->line, &line);

@@ -6,7 +6,7 @@
 
 #include "save.h"
 
-enum { RACES_MAX = 50 };
+enum { RACES_MAX = 50, STORED_HOLES = 3 /* on disk: chunked, and how much of the size is data follows */ };
 
 void stm_version_release(struct stm_version *v)
 {
@@ -61,9 +61,13 @@ int stm_version_encode(struct stm_rec *r, const struct stm_version *v)
     stm_rec_time(r, v->mtime_ns);
     stm_rec_u32(r, v->uid);
     stm_rec_u32(r, v->mode);
-    stm_rec_u8(r, (uint8_t)v->stored);
+    stm_rec_u8(r, v->data < v->row.size ? STORED_HOLES : (uint8_t)v->stored);
     stm_rec_u8(r, (uint8_t)v->codec);
     stm_rec_u64(r, v->size_stored);
+    if (v->data < v->row.size) {
+        stm_rec_u64(r, v->data);
+        stm_rec_format(r, STM_RECORD_FORMAT_HOLES);
+    }
     stm_rec_raw(r, v->text.data, v->text.len);
     stm_rec_blob(r, v->stored == STM_STORED_SMALL ? stm_slice("", 0) : stm_buf_slice(&v->body));
     return r->failed ? -ENOMEM : 0;
@@ -86,15 +90,18 @@ static int decode(struct stm_slice payload, struct stm_version *v)
     v->mtime_ns = stm_dec_i64(&d);
     v->uid = stm_dec_u32(&d);
     v->mode = stm_dec_u32(&d);
-    v->stored = (enum stm_stored)stm_dec_u8(&d);
+    uint8_t stored = stm_dec_u8(&d);
     v->codec = (enum stm_codec)stm_dec_u8(&d);
     v->size_stored = stm_dec_u64(&d);
+    v->data = stored == STORED_HOLES ? stm_dec_u64(&d) : v->row.size;
+    v->stored = stored == STORED_HOLES ? STM_STORED_CHUNKED : (enum stm_stored)stored;
     const uint8_t *text = d.at;
     for (int i = 0; i < 3; i++)
         (void)stm_dec_blob(&d);
     size_t text_len = d.failed ? 0 : (size_t)(d.at - text);
     struct stm_slice body = stm_dec_blob(&d);
-    if (stm_dec_end(&d) < 0 || v->stored > STM_STORED_CHUNKED || (v->stored == STM_STORED_INLINE && body.len != v->row.size))
+    if (stm_dec_end(&d) < 0 || v->stored > STM_STORED_CHUNKED || v->data > v->row.size ||
+        (v->stored == STM_STORED_INLINE && body.len != v->row.size))
         return STM_E_CORRUPT;
     int err = stm_buf_set(&v->text, text, text_len);
     return err < 0 ? err : stm_buf_set(&v->body, body.data, body.len);

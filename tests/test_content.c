@@ -274,6 +274,263 @@ static void a_source_that_fails_makes_no_content(void **state)
     assert_int_equal(count_pairs(STM_CHUNKHASH), 0);
 }
 
+/* ---- holes ---- */
+
+enum { KIB = 1024, BLOCK = 4096 };
+
+/* Data here and there: `n` stretches of noise in a content of zeros. */
+struct sparse {
+    uint64_t size;
+    struct piece {
+        uint64_t off, len;
+        char *data;
+    } piece[8];
+    size_t n;
+    uint64_t reads; /* bytes asked for */
+};
+
+static void add_piece(struct sparse *s, uint64_t off, uint64_t len)
+{
+    s->piece[s->n++] = (struct piece){off, len, noise(len, off + len)};
+}
+
+static void free_pieces(struct sparse *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        free(s->piece[i].data);
+}
+
+static int read_sparse(void *arg, uint64_t off, void *buf, size_t len)
+{
+    struct sparse *s = arg;
+    memset(buf, 0, len);
+    s->reads += len;
+    for (size_t i = 0; i < s->n; i++) {
+        const struct piece *p = &s->piece[i];
+        uint64_t from = off > p->off ? off : p->off, to = off + len < p->off + p->len ? off + len : p->off + p->len;
+        if (from < to)
+            memcpy((char *)buf + (from - off), p->data + (from - p->off), to - from);
+    }
+    return 0;
+}
+
+static int sparse_extent(void *arg, uint64_t off, uint64_t *ret_from, uint64_t *ret_to)
+{
+    struct sparse *s = arg;
+    *ret_from = *ret_to = s->size;
+    for (size_t i = 0; i < s->n; i++) {
+        const struct piece *p = &s->piece[i];
+        if (p->off + p->len > off && p->off < *ret_from) {
+            *ret_from = p->off > off ? p->off : off;
+            *ret_to = p->off + p->len;
+        }
+    }
+    return 0;
+}
+
+struct saving {
+    uint64_t object;
+    struct stm_content *c;
+    struct stm_object after;
+};
+
+static int build_save(struct stm_txn *t, void *arg)
+{
+    struct saving *s = arg;
+    return stm_version_save(t, s->object, &(struct stm_save){.content = s->c}, &s->after);
+}
+
+static struct stm_object save_sparse(uint64_t f, struct sparse *s, bool extents)
+{
+    struct stm_source src = {.size = s->size, .read = read_sparse, .extent = extents ? sparse_extent : NULL, .arg = s};
+    struct stm_content c;
+    struct saving saving = {.object = f, .c = &c};
+
+    assert_int_equal(stm_content_put(w.store, &src, &c), 0);
+    assert_int_equal(stm_update(w.store, &w.change, build_save, &saving, NULL), 0);
+    stm_content_release(&c);
+    return saving.after;
+}
+
+/* Extents are in order, apart, and hold every byte that is not zero. Returns how much they cover. */
+static uint64_t check_extents(const struct stm_version *v, const struct sparse *s)
+{
+    uint64_t at = 0, covered = 0, from, to, held = 0;
+
+    for (;;) {
+        assert_int_equal(stm_content_extent(w.store, v, at, &from, &to), 0);
+        if (from == s->size)
+            break;
+        assert_true(from >= at && to > from && to <= s->size);
+        covered += to - from;
+        for (size_t i = 0; i < s->n; i++) {
+            uint64_t low = s->piece[i].off > from ? s->piece[i].off : from, end = s->piece[i].off + s->piece[i].len;
+            held += low < to && low < end ? (end < to ? end : to) - low : 0;
+        }
+        at = to;
+    }
+    assert_true(to == s->size);
+    for (size_t i = 0; i < s->n; i++)
+        held -= s->piece[i].len;
+    assert_true(held == 0);
+    return covered;
+}
+
+static void check_pieces(const struct stm_version *v, const struct sparse *s)
+{
+    char buf[3 * BLOCK], want[3 * BLOCK];
+    struct sparse copy = *s;
+
+    for (size_t i = 0; i < s->n * 3 + 1; i++) {
+        const struct piece *p = &s->piece[i / 3];
+        uint64_t off = i == s->n * 3 ? s->size - 10 : i % 3 == 0 ? p->off : i % 3 == 1 ? p->off + p->len : p->off + p->len / 2;
+        off = off > BLOCK ? off - BLOCK : 0;
+        size_t len = s->size - off < sizeof buf ? (size_t)(s->size - off) : sizeof buf;
+        assert_int_equal(stm_content_read(w.store, v, off, buf, sizeof buf), len);
+        assert_int_equal(read_sparse(&copy, off, want, len), 0);
+        assert_memory_equal(buf, want, len);
+    }
+}
+
+static void holes_take_no_room_and_no_reading(void **state)
+{
+    struct sparse s = {.size = (UINT64_C(100) << 30) + 5};
+    uint64_t f = world_create(&w, root, "f");
+
+    (void)state;
+    add_piece(&s, 0, 10);
+    add_piece(&s, (UINT64_C(10) << 30) + 77, 600 * KIB);
+    add_piece(&s, UINT64_C(60) << 30, 400 * KIB);
+    add_piece(&s, s.size - 3, 3);
+    save_sparse(f, &s, true);
+    assert_true(s.reads < 1100 * KIB);
+    struct stm_version v = newest(f);
+    assert_true(v.size_stored < 1100 * KIB);
+    assert_true(v.data < 1100 * KIB && v.data >= 1000 * KIB + 13);
+    assert_true(check_extents(&v, &s) == v.data);
+    check_pieces(&v, &s);
+    assert_true(world_object(&w, f).data == v.data);
+    stm_version_release(&v);
+    world_check(&w);
+    free_pieces(&s);
+}
+
+static void all_holes_is_a_content_too(void **state)
+{
+    struct sparse s = {.size = 100000};
+    uint64_t f = world_create(&w, root, "f"), from, to;
+
+    (void)state;
+    save_sparse(f, &s, true);
+    struct stm_version v = newest(f);
+    assert_true(v.size_stored == 0 && v.data == 0 && v.row.size == 100000);
+    assert_int_equal(stm_content_extent(w.store, &v, 5, &from, &to), 0);
+    assert_true(from == 100000 && to == 100000);
+    char *zeros = calloc(1, 100000);
+    expect_bytes(f, zeros, 100000);
+    struct stm_hash h = stm_hash_of(stm_slice(zeros, 100000));
+    assert_true(stm_hash_eq(&h, &v.row.hash));
+    stm_version_release(&v);
+    assert_int_equal(count_pairs(STM_CHUNKREF), 0);
+    world_check(&w);
+    free(zeros);
+}
+
+/* Random stretches of noise and zeros of all lengths around the limits: written out or left out, the list is the same. */
+static void equal_bytes_make_equal_lists_whoever_made_the_holes(void **state)
+{
+    enum { LEN = 2000000 };
+    uint64_t seed = 77;
+    int with_holes = 0;
+
+    (void)state;
+    for (int round = 0; round < 16; round++) {
+        struct sparse s = {.size = LEN - (uint64_t)round};
+        uint64_t at = 0;
+        char name[16];
+        for (int i = 0; i < 8; i++) {
+            seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
+            uint64_t gap = (seed >> 33) % (round % 2 ? 40000 : 400000), len = (seed >> 20) % (i % 3 ? 9000 : 300000) + 1;
+            if (round % 4 == 3)
+                gap = gap / BLOCK * BLOCK + (i % 2 ? 0 : BLOCK - at % BLOCK);
+            if (at + gap + len > s.size)
+                break;
+            add_piece(&s, at + gap, len);
+            at += gap + len;
+        }
+        snprintf(name, sizeof name, "f%d", round);
+        uint64_t f = world_create(&w, root, name);
+        struct stm_object sparse = save_sparse(f, &s, true), dense = save_sparse(f, &s, false);
+        assert_int_equal(sparse.tip.ordinal, 0);
+        assert_int_equal(dense.tip.ordinal, 0); /* the same bytes: no version */
+        struct stm_version v = newest(f);
+        check_extents(&v, &s);
+        check_pieces(&v, &s);
+        with_holes += v.data < v.row.size;
+        char *all = calloc(1, s.size);
+        assert_int_equal(read_sparse(&s, 0, all, s.size), 0);
+        expect_bytes(f, all, s.size);
+        struct stm_hash h = stm_hash_of(stm_slice(all, s.size));
+        assert_true(stm_hash_eq(&h, &v.row.hash));
+        all[LEN / 2] ^= 1; /* the control: another byte is another version */
+        assert_int_equal(world_try_save(&w, f, stm_slice(all, s.size), 0), 0);
+        assert_int_equal(world_object(&w, f).tip.ordinal, 1);
+        expect_bytes(f, all, s.size);
+        free(all);
+        stm_version_release(&v);
+        free_pieces(&s);
+    }
+    assert_true(with_holes > 10);
+    world_check(&w);
+}
+
+/* Many holes, so that pages have them: found, read and referred to through the tree. */
+static void holes_in_pages_are_found(void **state)
+{
+    enum { PIECES = 700, STEP = 65536, DATA = 5000 };
+    size_t len = (size_t)PIECES * STEP;
+    char *data = calloc(1, len), *part = noise((size_t)PIECES * DATA, 4);
+    uint64_t at = 0, from, to, n = 0;
+
+    (void)state;
+    for (size_t i = 0; i < PIECES; i++)
+        memcpy(data + i * STEP + 100, part + i * DATA, DATA);
+    uint64_t f = save_new("f", data, len);
+    struct stm_version v = newest(f);
+    assert_true(v.body.data[0] > 0);
+    for (; stm_content_extent(w.store, &v, at, &from, &to) == 0 && from < len; at = to, n++) {
+        assert_int_equal(from, n * STEP);
+        assert_int_equal(to, n * STEP + 2 * BLOCK);
+    }
+    assert_int_equal(n, PIECES);
+    assert_true(v.data == UINT64_C(2) * BLOCK * PIECES);
+    expect_bytes(f, data, len);
+    assert_int_equal(stm_content_extent(w.store, &v, 300 * STEP + 9000, &from, &to), 0);
+    assert_int_equal(from, 301 * STEP);
+    stm_version_release(&v);
+    world_check(&w);
+    free(part);
+    free(data);
+}
+
+static void data_of_the_past_is_that_of_the_past(void **state)
+{
+    struct sparse s = {.size = 1000000};
+    uint64_t f = world_create(&w, root, "f");
+    struct stm_object o;
+
+    (void)state;
+    add_piece(&s, 0, 10);
+    save_sparse(f, &s, true);
+    uint64_t sparse_seq = world_object(&w, f).tip.seq;
+    world_save(&w, f, "short", 0);
+    assert_true(world_object(&w, f).data == 5);
+    struct stm_view past = stm_view_at(w.store, sparse_seq);
+    assert_int_equal(stm_object_get(&past, f, &o), 0);
+    assert_true(o.size == 1000000 && o.data == BLOCK);
+    free_pieces(&s);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -288,6 +545,11 @@ int main(void)
         T(a_damaged_chunk_is_an_error_and_never_other_bytes),
         T(what_no_commit_registered_is_swept),
         T(a_source_that_fails_makes_no_content),
+        T(holes_take_no_room_and_no_reading),
+        T(all_holes_is_a_content_too),
+        T(equal_bytes_make_equal_lists_whoever_made_the_holes),
+        T(holes_in_pages_are_found),
+        T(data_of_the_past_is_that_of_the_past),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /*
- * Tests of docs/FORMAT.md against tests/golden/format-1.txt: every record of a small fixed store, one a line: space, key and value in
+ * Tests of docs/FORMAT.md against tests/golden/format-1*.txt: every record of small fixed stores, one a line: space, key and value in
  * hex. Writing the same store today must give the same bytes, and what was written then must be readable today.
- * STEMMA_GOLDEN_WRITE=FILE writes the list instead of comparing it; a list once released is never changed.
+ * STEMMA_GOLDEN_WRITE=FILE, STEMMA_GOLDEN_WRITE_HOLES=FILE write a list instead of comparing it; one once released is never changed.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +17,7 @@
 #define STEMMA_GOLDEN_DIR "tests/golden"
 #endif
 
-enum { LINE = 400000, LARGE = 70000 };
+enum { LINE = 400000, LARGE = 70000, SPARSE = 1000000, HOLE = 500000 /* where its only byte is */ };
 
 static const uint64_t root = STM_ROOT_OBJECT;
 
@@ -52,6 +52,48 @@ static void story(struct world *w)
     free(large);
 }
 
+static int read_byte_amid_zeros(void *arg, uint64_t off, void *buf, size_t len)
+{
+    (void)arg;
+    memset(buf, 0, len);
+    if (off <= HOLE && HOLE < off + len)
+        ((char *)buf)[HOLE - off] = 'h';
+    return 0;
+}
+
+static int extent_of_byte(void *arg, uint64_t off, uint64_t *ret_from, uint64_t *ret_to)
+{
+    (void)arg;
+    *ret_from = off <= HOLE ? HOLE : SPARSE;
+    *ret_to = off <= HOLE ? HOLE + 1 : SPARSE;
+    return 0;
+}
+
+static int save_content(struct stm_txn *t, void *arg)
+{
+    struct stm_object after;
+    return stm_version_save(t, 2, &(struct stm_save){.content = arg}, &after);
+}
+
+/* One content with holes: a version of format 2. */
+static void story_of_holes(struct world *w)
+{
+    struct stm_source src = {.size = SPARSE, .read = read_byte_amid_zeros, .extent = extent_of_byte};
+    struct stm_content c;
+
+    assert_int_equal(world_create(w, root, "sparse"), 2);
+    assert_int_equal(stm_content_put(w->store, &src, &c), 0);
+    assert_int_equal(stm_update(w->store, &w->change, save_content, &c, NULL), 0);
+    stm_content_release(&c);
+}
+
+struct golden {
+    const char *path;
+    void (*story)(struct world *w);
+};
+static const struct golden format_1 = {STEMMA_GOLDEN_DIR "/format-1.txt", story};
+static const struct golden format_1_holes = {STEMMA_GOLDEN_DIR "/format-1-holes.txt", story_of_holes};
+
 static void put_hex(FILE *out, struct stm_slice s)
 {
     for (size_t i = 0; i < s.len; i++)
@@ -79,23 +121,21 @@ static void write_list(struct world *w, FILE *out)
     }
 }
 
-static FILE *open_golden(void)
+static FILE *open_golden(const struct golden *g)
 {
-    FILE *f = fopen(STEMMA_GOLDEN_DIR "/format-1.txt", "r");
+    FILE *f = fopen(g->path, "r");
     assert_non_null(f);
     return f;
 }
 
-static void the_same_story_gives_the_same_bytes(void **state)
+static void compare(const struct golden *g, const char *target)
 {
-    const char *target = getenv("STEMMA_GOLDEN_WRITE");
     struct world w;
     char *now = NULL, *golden = malloc(LINE), *rest;
     size_t len = 0;
 
-    (void)state;
     world_open_mem(&w);
-    story(&w);
+    g->story(&w);
     world_check(&w);
     FILE *out = target ? fopen(target, "w") : open_memstream(&now, &len);
     assert_non_null(out);
@@ -103,7 +143,7 @@ static void the_same_story_gives_the_same_bytes(void **state)
     fclose(out);
     world_close(&w);
     if (!target) {
-        FILE *in = open_golden();
+        FILE *in = open_golden(g);
         rest = now;
         for (int line = 1; fgets(golden, LINE, in); line++) {
             char *mine = strsep(&rest, "\n");
@@ -118,6 +158,18 @@ static void the_same_story_gives_the_same_bytes(void **state)
     }
     free(golden);
     free(now);
+}
+
+static void the_same_story_gives_the_same_bytes(void **state)
+{
+    (void)state;
+    compare(&format_1, getenv("STEMMA_GOLDEN_WRITE"));
+}
+
+static void the_same_holes_give_the_same_bytes(void **state)
+{
+    (void)state;
+    compare(&format_1_holes, getenv("STEMMA_GOLDEN_WRITE_HOLES"));
 }
 
 static enum stm_space space_named(const char *name)
@@ -141,11 +193,11 @@ static size_t from_hex(const char *hex, uint8_t *out)
 }
 
 /* Puts every record of the list into the engine. */
-static void load_list(struct stm_engine *e)
+static void load_list(struct stm_engine *e, const struct golden *g)
 {
     char *line = malloc(LINE), *rest;
     uint8_t *key = malloc(LINE), *value = malloc(LINE);
-    FILE *in = open_golden();
+    FILE *in = open_golden(g);
 
     while (fgets(line, LINE, in)) {
         line[strcspn(line, "\n")] = 0;
@@ -161,6 +213,19 @@ static void load_list(struct stm_engine *e)
     free(value);
 }
 
+/* Returns the newest seq. */
+static uint64_t load_golden(struct world *w, const struct golden *g)
+{
+    struct stm_log_record last;
+    uint64_t seq = 1;
+
+    load_list(w->store->engine, g);
+    while (stm_log_get(w->store, seq + 1, &last, NULL, NULL) == 0)
+        seq++;
+    atomic_store(&w->store->pipeline.published, seq);
+    return seq;
+}
+
 static void what_was_written_then_is_readable_now(void **state)
 {
     struct world w;
@@ -168,12 +233,7 @@ static void what_was_written_then_is_readable_now(void **state)
 
     (void)state;
     world_open_mem(&w);
-    load_list(w.store->engine);
-    struct stm_log_record last;
-    uint64_t seq = 1;
-    while (stm_log_get(w.store, seq + 1, &last, NULL, NULL) == 0)
-        seq++;
-    atomic_store(&w.store->pipeline.published, seq);
+    uint64_t seq = load_golden(&w, &format_1);
     uint64_t d = world_find(&w, root, "dictionary");
     world_expect_chain(&w, world_find(&w, d, "word"), "v1.0.0=first v1.1.0=second v1.1.1=third");
     world_expect_chain(&w, world_find(&w, root, "alias"), "v1.0.0=first v1.1.0=second");
@@ -189,11 +249,38 @@ static void what_was_written_then_is_readable_now(void **state)
     free(large);
 }
 
+static void holes_written_then_are_holes_now(void **state)
+{
+    struct world w;
+    struct stm_version v;
+    uint64_t from, to;
+    size_t len;
+
+    (void)state;
+    world_open_mem(&w);
+    load_golden(&w, &format_1_holes);
+    struct stm_object o = world_object(&w, world_find(&w, root, "sparse"));
+    char *text = world_content(&w.head, o.id, &len), *want = calloc(1, SPARSE);
+    want[HOLE] = 'h';
+    assert_int_equal(len, SPARSE);
+    assert_memory_equal(text, want, SPARSE);
+    assert_int_equal(stm_version_at(&w.head, &o, &v), 0);
+    assert_int_equal(stm_content_extent(w.store, &v, 0, &from, &to), 0);
+    assert_true(from == HOLE / 4096 * 4096 && to == from + 4096 && v.data == 4096);
+    stm_version_release(&v);
+    world_check(&w);
+    world_close(&w);
+    free(want);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_same_story_gives_the_same_bytes),
         cmocka_unit_test(what_was_written_then_is_readable_now),
+        cmocka_unit_test(the_same_holes_give_the_same_bytes),
+        cmocka_unit_test(holes_written_then_are_holes_now),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

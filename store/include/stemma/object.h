@@ -17,7 +17,8 @@ enum stm_object_flags {
     STM_OBJ_XATTR = 1,     /* has extended attributes (else readers need not look) */
     STM_OBJ_NOHISTORY = 2, /* born under a junk name: keeps one version only, leaves nothing behind */
     STM_OBJ_LINE_GONE = 4, /* its line was taken over by another object at line_until */
-    STM_OBJ_ORPHAN = 8     /* nlink 0 and to be purged when its last handle closes (swept at open) */
+    STM_OBJ_ORPHAN = 8,    /* nlink 0 and to be purged when its last handle closes (swept at open) */
+    STM_OBJ_HOLES = 16     /* has, or once had, a content with holes (else readers need not look how much of the size is data) */
 };
 
 /* The newest version of an object's line, so that saving need not read it. */
@@ -35,6 +36,7 @@ struct stm_object {
     uint32_t uid, gid, nlink, flags;
     uint64_t rdev; /* device nodes, as st_rdev */
     uint64_t size; /* regular: content; symlink: target; directory: entries * 32 */
+    uint64_t data; /* what of the size is not in holes of the content; not stored here */
     int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
     /* directories */
     uint64_t parent, entries;

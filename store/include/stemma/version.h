@@ -30,6 +30,7 @@ struct stm_version {
     enum stm_stored stored;
     enum stm_codec codec;
     uint64_t size_stored;
+    uint64_t data;       /* what of the size is not in holes */
     uint64_t owner;      /* object that carries the line now */
     struct stm_buf text; /* private: author, message and xattrs */
     struct stm_buf body; /* private: content or its root */
