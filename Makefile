@@ -4,6 +4,7 @@
 # make run         from nothing to a mounted store with texts in it
 # make check       everything that must pass; make test is a part of it
 # make asan        every test under ASan and UBSan; make tsan: under TSan
+# make fuzz       the fuzz targets for FUZZ_SECONDS each (30)
 # make bench       compare a mount with bindfs and ext4
 # make install     as root, below PREFIX (/usr/local); mount helpers go to /sbin
 # make format      clang-format on everything
@@ -16,8 +17,9 @@ check:          ; @script/check
 test:           ; @script/check unit
 asan:           ; @script/check --full asan
 tsan:           ; @script/check --full tsan
+fuzz:           ; @script/install-deps --test && script/build fuzz && script/fuzz
 bench: all      ; @script/install-deps --bench && integration/bench/run
-format:         ; @find store fs src tests -name '*.[ch]' -exec clang-format -i {} +
+format:         ; @find store fs src tests fuzz -name '*.[ch]' -exec clang-format -i {} +
 install:        ; @cmake --preset release -D CMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null && script/build release && cmake --install build/release
 clean:          ; @rm -rf build
 help:           ; @sed -n 's/^# make/make/p' Makefile

@@ -2,6 +2,7 @@
 
 option(STEMMA_WERROR "Treat warnings as errors" OFF)
 option(STEMMA_CCACHE "Use ccache when it is installed" ON)
+option(STEMMA_FUZZ "Build the fuzz targets (clang only; every file is instrumented for them)" OFF)
 set(STEMMA_SANITIZE "" CACHE STRING "Empty, 'address' (with undefined and leak), or 'thread'")
 set_property(CACHE STEMMA_SANITIZE PROPERTY STRINGS "" address thread)
 set(STEMMA_SBINDIR "/sbin" CACHE PATH "Where mount.stemma and umount.stemma go; mount(8) looks only in /sbin and a few siblings")

@@ -70,7 +70,8 @@ int stm_wire_send(int fd, enum stm_wire_type type, const void *data, size_t len)
         for (int i = 0; i < 2; i++) {
             size_t part = (size_t)n < iov[i].iov_len ? (size_t)n : iov[i].iov_len;
 
-            iov[i].iov_base = (char *)iov[i].iov_base + part;
+            if (part > 0) /* without a payload there is nothing to point to */
+                iov[i].iov_base = (char *)iov[i].iov_base + part;
             iov[i].iov_len -= part;
             n -= (ssize_t)part;
         }
