@@ -35,6 +35,13 @@ static int read_base(void *arg, uint64_t off, void *buf, size_t len)
     return 0;
 }
 
+static int base_extent(void *arg, uint64_t off, uint64_t *ret_from, uint64_t *ret_to)
+{
+    struct stm_draft *d = arg;
+
+    return stm_content_extent(d->store, &d->base, off, ret_from, ret_to);
+}
+
 static void drop_base(struct stm_draft *d)
 {
     if (d->has_base)
@@ -60,7 +67,11 @@ int stm_draft_load(struct stm_fs *fs, struct stm_file *f, bool cut)
     }
     if (err < 0)
         return err == -ENOENT ? -ESTALE : err;
-    struct stm_stage_base base = {.size = d->has_base ? d->base.row.size : 0, .read = read_base, .arg = d};
+    struct stm_stage_base base = {.read = read_base, .extent = base_extent, .arg = d};
+    if (d->has_base) {
+        base.size = d->base.row.size;
+        base.data = d->base.data;
+    }
     err = stm_stage_init(&d->data, &base, stm_store_stage(fs->store), stm_new_handle(fs));
     if (err < 0 || d->data.fd < 0)
         drop_base(d);
@@ -242,6 +253,11 @@ static int read_draft(void *arg, uint64_t off, void *buf, size_t len)
     return (size_t)n == len ? 0 : -EIO;
 }
 
+static int draft_extent(void *arg, uint64_t off, uint64_t *ret_from, uint64_t *ret_to)
+{
+    return stm_stage_extent(arg, off, ret_from, ret_to);
+}
+
 /* What the commit made of the draft. */
 static void committed(struct stm_draft *d, const struct saving *s, uint64_t seq)
 {
@@ -268,15 +284,15 @@ static void committed(struct stm_draft *d, const struct saving *s, uint64_t seq)
 static int commit(struct stm_fs *fs, struct stm_file *f, const struct stm_draft_commit *how, struct saving *s)
 {
     struct stm_draft *d = &f->draft;
-    struct stm_source source = {.size = d->data.size, .mem = d->data.fd < 0 ? d->data.mem : NULL, .read = read_draft, .arg = &d->data};
+    struct stm_source source = {.size = d->data.size, .read = read_draft, .extent = draft_extent, .arg = &d->data};
     struct stm_act act = {.who = {.uid = d->uid, .gid = d->gid, .pid = d->pid, .unique = how->unique}, .sync = how->sync};
     struct stm_content content;
     int err;
 
     if (fs->opt.read_only)
         return -EROFS;
-    if (d->data.size == 0)
-        source.mem = "";
+    if (d->data.fd < 0)
+        source.mem = d->data.size > 0 ? (const void *)d->data.mem : "";
     err = stm_content_put(fs->store, &source, &content);
     if (err < 0)
         return err;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "stage.h"
@@ -46,6 +47,43 @@ static int map_set(struct stm_stage *st, uint64_t block)
         return err;
     st->map[page][bit / 64] |= UINT64_C(1) << (bit % 64);
     return 0;
+}
+
+/* Marks all of [first, last]. */
+static int map_set_all(struct stm_stage *st, uint64_t first, uint64_t last)
+{
+    int err = 0;
+
+    for (uint64_t b = first; err == 0 && b <= last;) {
+        err = map_set(st, b);
+        if (err == 0 && b % 64 == 0 && last - b >= 63) {
+            st->map[b / MAP_BITS][b % MAP_BITS / 64] = UINT64_MAX;
+            b += 64;
+        } else {
+            b++;
+        }
+    }
+    return err;
+}
+
+/* The first block from b on, before end, of which the map says `written`; end if there is none. */
+static uint64_t map_find(const struct stm_stage *st, uint64_t b, uint64_t end, bool written)
+{
+    while (b < end) {
+        uint64_t page = b / MAP_BITS;
+        if (page >= st->map_pages || !st->map[page]) {
+            if (!written)
+                return b;
+            b = page < st->map_pages ? (page + 1) * MAP_BITS : end;
+            continue;
+        }
+        uint64_t word = st->map[page][b % MAP_BITS / 64];
+        word = (written ? word : ~word) >> (b % 64);
+        if (word)
+            return b + (unsigned)__builtin_ctzll(word) < end ? b + (unsigned)__builtin_ctzll(word) : end;
+        b += 64 - b % 64;
+    }
+    return end;
 }
 
 static int pwrite_all(int fd, const uint8_t *buf, size_t len, uint64_t off)
@@ -234,9 +272,7 @@ static int claim(struct stm_stage *st, uint64_t off, uint64_t end)
         err = fill_block(st, first);
     if (err == 0 && end % STM_STAGE_BLOCK != 0)
         err = fill_block(st, last);
-    for (uint64_t b = first; err == 0 && b <= last; b++)
-        err = map_set(st, b);
-    return err;
+    return err < 0 ? err : map_set_all(st, first, last);
 }
 
 int stm_stage_write(struct stm_stage *st, uint64_t off, const void *buf, size_t len)
@@ -337,7 +373,9 @@ int stm_stage_zero(struct stm_stage *st, uint64_t off, uint64_t len)
         memset(st->mem + off, 0, (size_t)len);
         return 0;
     }
-    int err = claim(st, off, off + len);
+    /* Behind the base nothing shows where nothing was written. */
+    uint64_t shown = (st->base_len + STM_STAGE_BLOCK - 1) / STM_STAGE_BLOCK * STM_STAGE_BLOCK;
+    int err = off < shown ? claim(st, off, off + len < shown ? off + len : shown) : 0;
     if (err < 0)
         return err;
     if (fallocate(st->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) == 0)
@@ -349,4 +387,67 @@ int stm_stage_zero(struct stm_stage *st, uint64_t off, uint64_t len)
         done += n;
     }
     return err;
+}
+
+/* Data of the file in [off, end), all of it written; false: none. A filesystem that does not know its holes has data all over. */
+static bool file_extent(int fd, uint64_t off, uint64_t end, uint64_t *ret_from, uint64_t *ret_to)
+{
+    off_t from = lseek(fd, (off_t)off, SEEK_DATA);
+
+    if (from < 0 && errno == ENXIO)
+        return false;
+    *ret_from = from < 0 ? off : (uint64_t)from;
+    if (*ret_from >= end)
+        return false;
+    off_t to = from < 0 ? -1 : lseek(fd, from, SEEK_HOLE);
+    *ret_to = to < 0 || (uint64_t)to > end ? end : (uint64_t)to;
+    return true;
+}
+
+/* Data of the base that shows in [off, end). 1, 0 or an error. */
+static int base_extent(const struct stm_stage *st, uint64_t off, uint64_t end, uint64_t *ret_from, uint64_t *ret_to)
+{
+    if (end > st->base_len)
+        end = st->base_len;
+    *ret_from = off;
+    *ret_to = end;
+    if (off >= end)
+        return 0;
+    int err = st->base.extent ? st->base.extent(st->base.arg, off, ret_from, ret_to) : 0;
+    if (err < 0)
+        return err;
+    if (*ret_to > end)
+        *ret_to = end;
+    return *ret_from < end;
+}
+
+int stm_stage_extent(const struct stm_stage *st, uint64_t off, uint64_t *ret_from, uint64_t *ret_to)
+{
+    uint64_t blocks = (st->size + STM_STAGE_BLOCK - 1) / STM_STAGE_BLOCK;
+    int found = st->fd < 0 && off < st->size;
+
+    *ret_from = off;
+    *ret_to = st->size;
+    while (!found && off < st->size) {
+        uint64_t block = off / STM_STAGE_BLOCK;
+        bool written = map_get(st, block);
+        uint64_t end = map_find(st, block, blocks, !written) * STM_STAGE_BLOCK;
+        if (end > st->size)
+            end = st->size;
+        found = written ? file_extent(st->fd, off, end, ret_from, ret_to) : base_extent(st, off, end, ret_from, ret_to);
+        off = end;
+    }
+    if (found == 0)
+        *ret_from = *ret_to = st->size;
+    return found < 0 ? found : 0;
+}
+
+uint64_t stm_stage_data(const struct stm_stage *st)
+{
+    struct stat file;
+
+    if (st->fd < 0 || fstat(st->fd, &file) < 0)
+        return st->size;
+    uint64_t data = (uint64_t)file.st_blocks * 512 + (st->base.data < st->base_len ? st->base.data : st->base_len);
+    return data < st->size ? data : st->size;
 }

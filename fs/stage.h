@@ -23,10 +23,11 @@
 enum { STM_STAGE_MEMORY = 1 << 20, STM_STAGE_BLOCK = 4096 };
 #define STM_STAGE_MAX (UINT64_C(1) << 44) /* larger is -EFBIG */
 
-/* What lies below. read fills exactly len bytes at off, all below size; 0 or an error. */
+/* What lies below. read fills exactly len bytes at off, all below size; 0 or an error. extent as in stm_source (content.h); NULL: data all over. */
 struct stm_stage_base {
-    uint64_t size;
+    uint64_t size, data; /* data: what of the size is not in holes */
     int (*read)(void *arg, uint64_t off, void *buf, size_t len);
+    int (*extent)(void *arg, uint64_t off, uint64_t *ret_from, uint64_t *ret_to);
     void *arg;
 };
 
@@ -55,5 +56,12 @@ STM_MUST_CHECK int64_t stm_stage_read(struct stm_stage *st, uint64_t off, void *
 STM_MUST_CHECK int stm_stage_truncate(struct stm_stage *st, uint64_t size);
 /* Zeroes the part of [off, off + len) that lies below size. */
 STM_MUST_CHECK int stm_stage_zero(struct stm_stage *st, uint64_t off, uint64_t len);
+/*
+ * The first stretch [from, to) of data at or after off: what lies between off and it is zero; adjoining ones may follow. from = to = size: no more.
+ * What is in memory is data. Costs as much as there are stretches, not as the content is long.
+ */
+STM_MUST_CHECK int stm_stage_extent(const struct stm_stage *st, uint64_t off, uint64_t *ret_from, uint64_t *ret_to);
+/* About how much of the content is data, at most its size: what was written over the base counts twice. */
+uint64_t stm_stage_data(const struct stm_stage *st);
 
 #endif

@@ -21,6 +21,7 @@ enum { MAX = 3 << 20 };
 struct base {
     uint8_t *bytes;
     uint64_t reads; /* bytes asked for */
+    uint64_t holes; /* 0: none; every other stretch of that length is one */
 };
 
 static int read_base(void *arg, uint64_t off, void *buf, size_t len)
@@ -29,6 +30,20 @@ static int read_base(void *arg, uint64_t off, void *buf, size_t len)
 
     memcpy(buf, b->bytes + off, len);
     b->reads += len;
+    return 0;
+}
+
+static bool in_hole(const struct base *b, uint64_t off)
+{
+    return b->holes && off / b->holes % 2;
+}
+
+static int extent_of_base(void *arg, uint64_t off, uint64_t *ret_from, uint64_t *ret_to)
+{
+    struct base *b = arg;
+
+    *ret_from = in_hole(b, off) ? (off / b->holes + 1) * b->holes : off;
+    *ret_to = b->holes ? (*ret_from / b->holes + 1) * b->holes : MAX;
     return 0;
 }
 
@@ -48,8 +63,27 @@ static struct stm_stage open_stage(struct base *b, uint64_t size)
 {
     struct stm_stage st = {.fd = -1};
 
-    assert_int_equal(stm_stage_init(&st, &(struct stm_stage_base){.size = size, .read = read_base, .arg = b}, "", 1), 0);
+    struct stm_stage_base base = {.size = size, .data = b->holes ? size / 2 : size, .read = read_base, .extent = extent_of_base, .arg = b};
+
+    assert_int_equal(stm_stage_init(&st, &base, "", 1), 0);
     return st;
+}
+
+/* Every byte outside of the extents is zero. Returns how much is inside. */
+static uint64_t check_extents(struct stm_stage *st, const uint8_t *model)
+{
+    uint64_t at = 0, from, to, inside = 0;
+
+    while (at < st->size) {
+        assert_int_equal(stm_stage_extent(st, at, &from, &to), 0);
+        assert_true(from >= at && from <= to && to <= st->size && (to > from || to == st->size));
+        assert_true(from == at || (model[at] == 0 && memcmp(model + at, model + at + 1, from - at - 1) == 0));
+        inside += to - from;
+        at = to;
+    }
+    assert_int_equal(stm_stage_extent(st, st->size, &from, &to), 0);
+    assert_true(from == st->size && to == st->size);
+    return inside;
 }
 
 static void check(struct stm_stage *st, const uint8_t *model, uint64_t size)
@@ -59,6 +93,7 @@ static void check(struct stm_stage *st, const uint8_t *model, uint64_t size)
     assert_true(st->size == size);
     assert_true(stm_stage_read(st, 0, got, MAX) == (int64_t)size);
     assert_memory_equal(got, model, size);
+    check_extents(st, model);
 }
 
 /* One random change of both. Returns the new size. */
@@ -88,13 +123,15 @@ static uint64_t change(struct stm_stage *st, uint8_t *model, uint64_t size, uint
     }
 }
 
-static void random_changes_over(uint64_t base_size, uint64_t seed)
+static void random_changes_over(uint64_t base_size, uint64_t holes, uint64_t seed)
 {
-    struct base b = {.bytes = malloc(MAX)};
+    struct base b = {.bytes = malloc(MAX), .holes = holes};
     uint8_t *model = calloc(1, MAX);
     uint64_t size = base_size;
 
     fill(b.bytes, MAX, seed);
+    for (uint64_t i = holes; holes && i + holes <= MAX; i += 2 * holes)
+        memset(b.bytes + i, 0, holes);
     memcpy(model, b.bytes, base_size);
     struct stm_stage st = open_stage(&b, base_size);
     check(&st, model, size);
@@ -111,21 +148,55 @@ static void random_changes_over_nothing_read_as_in_an_array(void **state)
 {
     (void)state;
     for (uint64_t seed = 1; seed <= 8; seed++)
-        random_changes_over(0, seed);
+        random_changes_over(0, 0, seed);
 }
 
 static void random_changes_over_a_small_base_read_as_in_an_array(void **state)
 {
     (void)state;
     for (uint64_t seed = 1; seed <= 8; seed++)
-        random_changes_over(10000 + seed, seed);
+        random_changes_over(10000 + seed, 0, seed);
 }
 
 static void random_changes_over_a_large_base_read_as_in_an_array(void **state)
 {
     (void)state;
     for (uint64_t seed = 1; seed <= 8; seed++)
-        random_changes_over(STM_STAGE_MEMORY + 12345 * seed, seed);
+        random_changes_over(STM_STAGE_MEMORY + 12345 * seed, 0, seed);
+}
+
+static void random_changes_over_a_base_with_holes_read_as_in_an_array(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 8; seed++)
+        random_changes_over(STM_STAGE_MEMORY + 12345 * seed, 40000 + 8192 * seed, seed);
+}
+
+static void holes_of_base_and_file_are_holes_of_the_stage(void **state)
+{
+    enum { STEP = 65536 };
+    struct base b = {.bytes = calloc(1, MAX), .holes = STEP};
+    uint64_t from, to;
+    (void)state;
+
+    struct stm_stage st = open_stage(&b, MAX);
+    assert_int_equal(stm_stage_extent(&st, STEP + 5, &from, &to), 0);
+    assert_true(from == 2 * STEP && to == 3 * STEP);
+    assert_int_equal(stm_stage_write(&st, STEP + 9000, "x", 1), 0);
+    assert_int_equal(stm_stage_extent(&st, STEP + 5, &from, &to), 0);
+    assert_true(from == STEP + 8192 && to == STEP + 12288);
+    assert_int_equal(stm_stage_zero(&st, 2 * STEP, STEP), 0);
+    assert_int_equal(stm_stage_extent(&st, STEP + 12288, &from, &to), 0);
+    assert_true(from == 4 * STEP);
+    assert_true(b.reads <= 2 * STM_STAGE_BLOCK);
+    assert_true(stm_stage_data(&st) >= MAX / 2 && stm_stage_data(&st) <= MAX / 2 + 65536);
+    assert_int_equal(stm_stage_truncate(&st, 10 * STEP), 0);
+    assert_int_equal(stm_stage_truncate(&st, UINT64_C(1) << 43), 0); /* and what is behind costs nothing */
+    assert_int_equal(stm_stage_zero(&st, 0, UINT64_C(1) << 43), 0);
+    assert_int_equal(stm_stage_extent(&st, 0, &from, &to), 0);
+    assert_true(from == UINT64_C(1) << 43 && to == from);
+    stm_stage_release(&st);
+    free(b.bytes);
 }
 
 static void a_large_base_is_not_copied(void **state)
@@ -210,6 +281,8 @@ int main(void)
         cmocka_unit_test(random_changes_over_nothing_read_as_in_an_array),
         cmocka_unit_test(random_changes_over_a_small_base_read_as_in_an_array),
         cmocka_unit_test(random_changes_over_a_large_base_read_as_in_an_array),
+        cmocka_unit_test(random_changes_over_a_base_with_holes_read_as_in_an_array),
+        cmocka_unit_test(holes_of_base_and_file_are_holes_of_the_stage),
         cmocka_unit_test(a_large_base_is_not_copied),
         cmocka_unit_test(a_cut_base_never_comes_back),
         cmocka_unit_test(one_byte_far_away_costs_little),
