@@ -202,7 +202,8 @@ struct setting {
     struct stm_act act;
     uint64_t object;
     struct stm_setattr set;
-    bool chown; /* set-id bits and capabilities go, unless the mode is set as well */
+    bool chown;   /* set-id bits and capabilities go, unless the mode is set as well */
+    bool nothing; /* chown(-1, -1), or the kernel before a write: anybody may, but the bits of others stay (the write drops them) */
 };
 
 static int build_set(struct stm_txn *txn, void *arg)
@@ -213,7 +214,8 @@ static int build_set(struct stm_txn *txn, void *arg)
     struct stm_object o;
     int err = stm_object_get(&v, s->object, &o);
 
-    if (err == 0 && s->chown && !S_ISDIR(o.mode)) {
+    bool may_drop = !s->nothing || s->act.who.uid == 0 || s->act.who.uid == o.uid;
+    if (err == 0 && s->chown && may_drop && !S_ISDIR(o.mode)) {
         if (!(set.valid & STM_SET_MODE)) {
             set.mode = o.mode & 07777 & ~(uint32_t)(S_ISUID | (o.mode & S_IXGRP ? S_ISGID : 0));
             set.valid |= STM_SET_MODE;
@@ -342,10 +344,11 @@ void stm_do_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_se
     if (err == 0 && node.kind != STM_NODE_HEAD)
         err = -EROFS;
     s.object = node.id;
-    s.chown = s.set.valid & (STM_SET_UID | STM_SET_GID);
+    s.nothing = s.set.valid == 0 && !(to_set & FUSE_SET_ATTR_SIZE);
+    s.chown = s.nothing || s.set.valid & (STM_SET_UID | STM_SET_GID);
     if (err == 0 && to_set & FUSE_SET_ATTR_SIZE)
         err = attr->st_size < 0 ? -EINVAL : set_size(fs, node.id, &s.act.who, (uint64_t)attr->st_size, fi != NULL);
-    if (err == 0 && s.set.valid)
+    if (err == 0 && (s.set.valid || s.nothing))
         err = set_stored(fs, &s);
     if (err == 0)
         err = stm_attr_get(fs, &s.act.who, ino, &a);

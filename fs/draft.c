@@ -115,13 +115,10 @@ int stm_draft_write(struct stm_fs *fs, struct stm_file *f, uint64_t off, const v
 int stm_draft_truncate(struct stm_fs *fs, struct stm_file *f, uint64_t size)
 {
     struct stm_draft *d = &f->draft;
-    bool fresh = !d->loaded;
     int err = stm_draft_load(fs, f, size == 0);
 
     if (err < 0)
         return err;
-    if (fresh && size == 0 && d->born && !d->pending)
-        return 0; /* O_TRUNC on a file that is empty and new */
     err = stm_stage_truncate(&d->data, size);
     if (err < 0)
         return err;

@@ -23,9 +23,12 @@ static const char *about_name(const char *name)
     return starts(name, "stemma.") ? name + 7 : NULL;
 }
 
-static bool is_stored(const char *name)
+/* 0: can be stored; a prefix with nothing behind it is no name. */
+static int check_stored(const char *name)
 {
-    return starts(name, "user.") || starts(name, "trusted.") || starts(name, "security.");
+    if (!starts(name, "user.") && !starts(name, "trusted.") && !starts(name, "security."))
+        return -EOPNOTSUPP;
+    return strchr(name, '.')[1] != '\0' ? 0 : -EINVAL;
 }
 
 /* Answers with bytes, or how many there are. */
@@ -217,9 +220,9 @@ static void getxattr_again(struct stm_again *a)
     struct stm_node n;
     int err = stm_nodeid_parse(a->ino, &n);
 
-    if (err == 0 && !stemma && !is_stored(a->name))
-        err = -EOPNOTSUPP;
-    else if (err == 0)
+    if (err == 0 && !stemma)
+        err = check_stored(a->name);
+    if (err == 0)
         err = stemma ? about(a, &n, stemma, &value) : stored_or_not(fs, &n, a->name, &value);
     if (err == 1) {
         err = stm_again_post(fs, n.id, a);
@@ -348,9 +351,9 @@ static void set(fuse_req_t req, fuse_ino_t ino, const char *name, struct setting
     s->name = stm_slice_str(name);
     if (err == 0 && n.kind != STM_NODE_HEAD)
         err = -EROFS;
-    else if (err == 0 && !stemma && !is_stored(name))
-        err = -EOPNOTSUPP;
-    else if (err == 0 && s->value.len > VALUE_MAX)
+    else if (err == 0 && !stemma)
+        err = check_stored(name);
+    if (err == 0 && s->value.len > VALUE_MAX)
         err = -E2BIG;
     if (err == 0 && stemma) {
         err = fs->opt.read_only ? -EROFS : set_about(fs, s, stemma);
