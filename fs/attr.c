@@ -10,6 +10,7 @@
 
 #include "file.h"
 #include "notify.h"
+#include "privilege.h"
 #include "vnode.h"
 
 void stm_attr_stored(const struct stm_object *o, struct stm_attr *ret)
@@ -217,13 +218,10 @@ static int build_set(struct stm_txn *txn, void *arg)
     bool may_drop = !s->nothing || s->act.who.uid == 0 || s->act.who.uid == o.uid;
     if (err == 0 && s->chown && may_drop && !S_ISDIR(o.mode)) {
         if (!(set.valid & STM_SET_MODE)) {
-            set.mode = o.mode & 07777 & ~(uint32_t)(S_ISUID | (o.mode & S_IXGRP ? S_ISGID : 0));
+            set.mode = stm_mode_unprivileged(&o, &s->act.who);
             set.valid |= STM_SET_MODE;
         }
-        if (o.flags & STM_OBJ_XATTR)
-            err = stm_xattr_remove(txn, s->object, stm_slice_str("security.capability"));
-        if (err == -ENODATA)
-            err = 0;
+        err = stm_capability_drop(txn, &o);
     }
     return err < 0 ? err : stm_object_set(txn, s->object, &set, &s->act.object);
 }
@@ -314,7 +312,7 @@ static void reply_after_past(fuse_req_t req, const struct setting *s, const stru
     size_t n = 0;
     int err = 0;
 
-    if (s->set.valid & (STM_SET_MODE | STM_SET_UID | STM_SET_GID))
+    if (s->chown || s->set.valid & STM_SET_MODE)
         err = stm_past_attrs(fs, &s->act.object, &list, &n);
     if (err == 0 && n == 0) {
         stm_reply_attr(req, attr);

@@ -12,10 +12,9 @@
 #include <time.h>
 
 #include "file.h"
+#include "privilege.h"
 
 enum { MEMORY_WANTED = 64 << 20 }; /* by all drafts together: beyond, clean ones are dropped */
-
-static const char capability[] = "security.capability";
 
 static int read_base(void *arg, uint64_t off, void *buf, size_t len)
 {
@@ -148,8 +147,8 @@ bool stm_draft_shows(const struct stm_file *f)
 
 struct unprivilege {
     uint64_t object;
+    const struct stm_caller *who; /* root keeps set-id bits, as in every filesystem */
     uint32_t mode;
-    bool root; /* keeps set-id bits, as in every filesystem */
 };
 
 static int build_unprivilege(struct stm_txn *txn, void *arg)
@@ -161,24 +160,18 @@ static int build_unprivilege(struct stm_txn *txn, void *arg)
 
     if (err < 0)
         return err;
-    uint32_t mode = o.mode & 07777;
-    if (!u->root)
-        mode &= ~(uint32_t)(S_ISUID | (o.mode & S_IXGRP ? S_ISGID : 0));
+    uint32_t mode = u->who->uid == 0 ? o.mode & 07777 : stm_mode_unprivileged(&o, u->who);
     u->mode = (o.mode & S_IFMT) | mode;
-    if (o.flags & STM_OBJ_XATTR) {
-        err = stm_xattr_remove(txn, u->object, stm_slice_str(capability));
-        if (err < 0 && err != -ENODATA)
-            return err;
-    }
-    if (u->mode == o.mode)
-        return 0;
+    err = stm_capability_drop(txn, &o);
+    if (err < 0 || u->mode == o.mode)
+        return err;
     return stm_object_set(txn, u->object, &(struct stm_setattr){.valid = STM_SET_MODE, .mode = mode}, NULL);
 }
 
 int stm_draft_unprivilege(struct stm_fs *fs, struct stm_file *f, const struct stm_caller *who)
 {
     struct stm_draft *d = &f->draft;
-    struct unprivilege u = {.object = f->object, .root = who->uid == 0};
+    struct unprivilege u = {.object = f->object, .who = who};
     struct stm_act act = {.who = *who};
 
     if (!d->privileged)
@@ -187,7 +180,7 @@ int stm_draft_unprivilege(struct stm_fs *fs, struct stm_file *f, const struct st
     if (err < 0)
         return err;
     d->mode = u.mode;
-    d->privileged = u.root && (u.mode & (S_ISUID | S_ISGID)); /* another writer may not be root */
+    d->privileged = u.mode & (S_ISUID | S_ISGID); /* another writer may have fewer rights */
     return 0;
 }
 

@@ -173,15 +173,15 @@ def refused(code, *argv, words=(), cwd=None):
     return p.stderr
 
 
-def as_user(uid, fn, *args):
-    """Calls fn in a child process that has become uid; returns its result (JSON-able), or raises its OSError here."""
+def as_user(uid, fn, *args, gid=None, groups=()):
+    """Calls fn in a child process that has become uid (of group gid: uid's number unless told); returns its result (JSON-able), or raises its OSError here."""
     r, w = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             os.close(r)
-            os.setgroups([])
-            os.setgid(uid)
+            os.setgroups(groups)
+            os.setgid(uid if gid is None else gid)
             os.setuid(uid)
             try:
                 out = {"value": fn(*args)}
