@@ -13,6 +13,12 @@
 #include "privilege.h"
 #include "vnode.h"
 
+/* Blocks tell what is not in holes, whatever the store makes of the rest by compressing and sharing it. */
+static blkcnt_t blocks_of(uint64_t data)
+{
+    return (blkcnt_t)((data + 511) / 512);
+}
+
 void stm_attr_stored(const struct stm_object *o, struct stm_attr *ret)
 {
     *ret = (struct stm_attr){
@@ -25,7 +31,7 @@ void stm_attr_stored(const struct stm_object *o, struct stm_attr *ret)
                .st_rdev = o->rdev,
                .st_size = (off_t)o->size,
                .st_blksize = 4096,
-               .st_blocks = (blkcnt_t)((o->size + 511) / 512),
+               .st_blocks = blocks_of(o->data),
                .st_atim = stm_timespec(o->atime_ns),
                .st_mtim = stm_timespec(o->mtime_ns),
                .st_ctim = stm_timespec(o->ctime_ns)},
@@ -39,7 +45,9 @@ static void overlay(const struct stm_file *f, struct stm_attr *a)
 
     if (stm_draft_shows(f)) {
         a->st.st_size = (off_t)d->data.size;
-        a->st.st_blocks = (blkcnt_t)((d->data.size + 511) / 512);
+        a->st.st_blocks = blocks_of(stm_stage_data(&d->data));
+        if (a->st.st_blocks != blocks_of(d->data.size))
+            a->timeout = 0; /* an estimate, not to be kept when the draft is committed */
     }
     if (d->dirty) {
         a->st.st_mtim = stm_timespec(d->mtime_ns);
@@ -97,7 +105,7 @@ int stm_attr_version(struct stm_fs *fs, uint64_t line, uint32_t ordinal, struct 
         ret->st.st_mode = S_IFREG | (v.mode & o.mode & 07555);
         ret->st.st_nlink = 1;
         ret->st.st_size = (off_t)v.row.size;
-        ret->st.st_blocks = (blkcnt_t)((v.row.size + 511) / 512);
+        ret->st.st_blocks = blocks_of(v.data);
         ret->st.st_atim = ret->st.st_mtim = stm_timespec(v.mtime_ns);
         ret->st.st_ctim = stm_timespec(v.row.recorded_ns);
     }

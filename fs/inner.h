@@ -242,9 +242,13 @@ void stm_unnamed(struct stm_fs *fs, const struct stm_caller *who, uint64_t objec
 /* read.c */
 void stm_do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
 void stm_do_readlink(fuse_req_t req, fuse_ino_t ino);
-void stm_do_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi);
 /* Any regular node but virtual texts: bytes read. */
 STM_MUST_CHECK int64_t stm_read_node(struct stm_fs *fs, uint64_t ino, uint64_t off, void *buf, size_t len);
+
+/* extent.c */
+void stm_do_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi);
+/* The first stretch of data at or after off, adjoining ones may follow; from = to = size: no more. Of any regular node. */
+STM_MUST_CHECK int stm_node_extent(struct stm_fs *fs, uint64_t ino, uint64_t off, uint64_t *ret_from, uint64_t *ret_to);
 
 /* write.c */
 void stm_do_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off, struct fuse_file_info *fi);

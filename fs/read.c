@@ -1,9 +1,8 @@
 /*
- * read.c: bytes of every kind of file, symlink targets, holes. Drafts first, then the store; one code path for the head, versions and views.
+ * read.c: bytes of every kind of file, symlink targets. Drafts first, then the store; one code path for the head, versions and views.
  */
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "file.h"
 #include "vnode.h"
@@ -158,22 +157,4 @@ void stm_do_readlink(fuse_req_t req, fuse_ino_t ino)
         fuse_reply_readlink(req, link.target ? link.target : (const char *)target.data);
     stm_vnode_release(&link);
     stm_buf_release(&target);
-}
-
-/* Holes are not kept: a file is data up to its end, and then a hole. */
-void stm_do_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
-{
-    struct stm_caller who = stm_caller_of(req);
-    struct stm_attr a;
-    int err = stm_attr_get(stm_fs_of(req), &who, ino, &a);
-    (void)fi;
-
-    if (err == 0 && whence != SEEK_DATA && whence != SEEK_HOLE)
-        err = -EINVAL;
-    if (err == 0 && (off < 0 || off >= a.st.st_size))
-        err = -ENXIO;
-    if (err < 0)
-        stm_reply_err(req, err);
-    else
-        fuse_reply_lseek(req, whence == SEEK_DATA ? off : a.st.st_size);
 }

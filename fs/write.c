@@ -4,11 +4,12 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <stdlib.h>
+#include <sys/statvfs.h>
 
 #include "file.h"
 #include "notify.h"
 
-enum { COPY_STEP = 1 << 20, COPY_MAX = 16 << 20 }; /* copy_file_range: at a time; a call */
+enum { COPY_STEP = 1 << 20, COPY_MAX = 16 << 20, HOLE_COPY_MAX = 1 << 30 }; /* copy_file_range: at a time; a call; a call, with its holes */
 
 /* The file behind a handle that was opened for writing, pinned and locked. A handle whose draft is lost gets -EIO, so that close tells. */
 static int take_writer(struct stm_fs *fs, uint64_t ino, const struct fuse_file_info *fi, struct stm_file **ret)
@@ -83,17 +84,35 @@ void stm_do_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, 
         fuse_reply_write(req, size);
 }
 
+/* Is there room for so many bytes more below the drafts? Nothing is set aside: what is written later may find less. */
+static int check_room(struct stm_fs *fs, uint64_t len)
+{
+    const char *dir = stm_store_stage(fs->store);
+    struct statvfs s;
+
+    if (dir[0] == 0 || statvfs(dir, &s) < 0)
+        return 0;
+    return len / s.f_frsize > s.f_bavail ? -ENOSPC : 0;
+}
+
+/*
+ * fallocate(2). Zeroes a range, or makes it a hole, which is the same here; asked to allocate, it grows the file at most. So nothing is reserved
+ * (zeros take no room and other bytes need a new place in each version), but what can never fit is refused.
+ */
 static int change_range(struct stm_fs *fs, struct stm_file *f, int mode, uint64_t off, uint64_t len)
 {
-    bool keep = mode & FALLOC_FL_KEEP_SIZE;
-    uint64_t size = f->draft.data.size;
+    bool keep = mode & FALLOC_FL_KEEP_SIZE, zero = mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE);
+    uint64_t size = f->draft.data.size, end = off + len;
     int err = 0;
 
-    if (off > STM_STAGE_MAX || len > STM_STAGE_MAX - off)
+    if (!(keep && zero) && (off > STM_STAGE_MAX || len > STM_STAGE_MAX - off))
         return -EFBIG;
-    if (!keep && off + len > size)
-        err = stm_draft_truncate(fs, f, off + len);
-    if (err == 0 && mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE) && off < size)
+    if (!zero && end > size)
+        err = check_room(fs, off > size ? len : end - size);
+    bool grow = !keep && end > size, wipe = zero && off < size;
+    if (err == 0 && (grow || (!wipe && size > 0)))
+        err = stm_draft_truncate(fs, f, grow ? end : size); /* if nothing else changes, the times do */
+    if (err == 0 && wipe)
         err = stm_draft_zero(fs, f, off, len);
     return err;
 }
@@ -126,22 +145,36 @@ struct copy {
     uint64_t from, to, off_in, off_out;
     struct fuse_file_info *fi;
     struct stm_caller who;
+    char *buf;     /* COPY_STEP */
+    size_t copied; /* bytes that went through it */
 };
 
-/* Copies one step; returns how many bytes, 0 at the end of the source. Only one of two files is locked at a time. */
-static int64_t copy_step(struct stm_fs *fs, const struct copy *c, size_t done, char *buf, size_t len)
+/* Copies one step, of data or of a hole; returns how many bytes, 0 at the end of the source. Only one of two files is locked at a time. */
+static int64_t copy_step(struct stm_fs *fs, struct copy *c, size_t done, size_t len)
 {
+    uint64_t off = c->off_in + done, from, to;
     struct stm_file *f;
-    int64_t n = stm_read_node(fs, c->from, c->off_in + done, buf, len);
+    int64_t n = stm_node_extent(fs, c->from, off, &from, &to);
 
+    if (n < 0)
+        return n;
+    bool hole = from > off;
+    if (hole) {
+        n = (int64_t)(from - off < len ? from - off : len);
+    } else {
+        n = stm_read_node(fs, c->from, off, c->buf, len < COPY_STEP ? len : COPY_STEP);
+        c->copied += n > 0 ? (size_t)n : 0;
+    }
     if (n <= 0)
         return n;
     int err = take_writer(fs, c->to, c->fi, &f);
     if (err < 0)
         return err;
     err = before_change(fs, f, &c->who);
-    if (err == 0)
-        err = stm_draft_write(fs, f, c->off_out + done, buf, (size_t)n);
+    if (err == 0 && hole)
+        err = change_range(fs, f, FALLOC_FL_ZERO_RANGE, c->off_out + done, (uint64_t)n);
+    else if (err == 0)
+        err = stm_draft_write(fs, f, c->off_out + done, c->buf, (size_t)n);
     put_writer(fs, f);
     return err < 0 ? err : n;
 }
@@ -150,26 +183,25 @@ void stm_do_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, str
                             off_t off_out, struct fuse_file_info *fi_out, size_t len, int flags)
 {
     struct stm_fs *fs = stm_fs_of(req);
-    struct copy c = {ino_in, ino_out, (uint64_t)off_in, (uint64_t)off_out, fi_out, stm_caller_of(req)};
-    char *buf = malloc(COPY_STEP);
+    struct copy c = {ino_in, ino_out, (uint64_t)off_in, (uint64_t)off_out, fi_out, stm_caller_of(req), malloc(COPY_STEP), 0};
     size_t done = 0;
     int64_t n = 0;
     (void)fi_in;
 
-    if (flags != 0 || off_in < 0 || off_out < 0 || !buf) {
-        stm_reply_err(req, buf ? -EINVAL : -ENOMEM);
-        free(buf);
+    if (flags != 0 || off_in < 0 || off_out < 0 || !c.buf) {
+        stm_reply_err(req, c.buf ? -EINVAL : -ENOMEM);
+        free(c.buf);
         return;
     }
-    if (len > COPY_MAX)
-        len = COPY_MAX;
-    while (done < len) {
-        n = copy_step(fs, &c, done, buf, len - done < COPY_STEP ? len - done : COPY_STEP);
+    if (len > HOLE_COPY_MAX)
+        len = HOLE_COPY_MAX;
+    while (done < len && c.copied < COPY_MAX) {
+        n = copy_step(fs, &c, done, len - done);
         if (n <= 0)
             break;
         done += (size_t)n;
     }
-    free(buf);
+    free(c.buf);
     if (n < 0 && done == 0)
         stm_reply_fail(req, "copy_file_range", ino_out, (int)n);
     else
