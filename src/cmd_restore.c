@@ -34,6 +34,13 @@ static int read_version(void *arg, uint64_t off, void *buf, size_t len)
     return 0;
 }
 
+static int version_extent(void *arg, uint64_t off, uint64_t *ret_from, uint64_t *ret_to)
+{
+    const struct restore *r = arg;
+
+    return stm_content_extent(r->env->store, r->version, off, ret_from, ret_to);
+}
+
 /* The object that has the name now, or a new one on the line that waits there. */
 static int target(struct stm_txn *txn, struct restore *r, struct stm_object *ret)
 {
@@ -88,7 +95,7 @@ static int run_commit(struct restore *r)
 static int restore_version(const struct stm_env *env, const struct stm_located *at, const struct stm_version *v)
 {
     struct restore r = {.env = env, .at = at, .version = v};
-    struct stm_source source = {.size = v->row.size, .read = read_version, .arg = &r};
+    struct stm_source source = {.size = v->row.size, .read = read_version, .extent = version_extent, .arg = &r};
     char old[STM_SEMVER_TEXT], new[STM_SEMVER_TEXT];
     int err = stm_content_put(env->store, &source, &r.content);
 

@@ -136,6 +136,7 @@ static int get_xattrs(struct walk *w, int dirfd, const char *name, struct stm_bu
 
 struct reader {
     int fd, error;
+    uint64_t size; /* that it had when it was opened */
 };
 
 static int read_exactly(void *arg, uint64_t off, void *buf, size_t len)
@@ -158,10 +159,26 @@ static int read_exactly(void *arg, uint64_t off, void *buf, size_t len)
     return 0;
 }
 
+/* A filesystem that does not know its holes has data all over. */
+static int find_data(void *arg, uint64_t off, uint64_t *ret_from, uint64_t *ret_to)
+{
+    const struct reader *r = arg;
+    struct stat st;
+    off_t from = lseek(r->fd, (off_t)off, SEEK_DATA), to = from < 0 ? -1 : lseek(r->fd, from, SEEK_HOLE);
+
+    if (from < 0 && errno == ENXIO && fstat(r->fd, &st) == 0 && (uint64_t)st.st_size >= r->size) {
+        *ret_from = *ret_to = UINT64_MAX; /* else it became shorter: reading will tell */
+    } else if (to > from) {
+        *ret_from = (uint64_t)from;
+        *ret_to = (uint64_t)to;
+    }
+    return 0;
+}
+
 static int put_open_file(struct walk *w, struct stm_bulk_item *item, int fd, const struct stat *st)
 {
-    struct reader r = {.fd = fd};
-    struct stm_source source = {.size = (uint64_t)st->st_size, .read = read_exactly, .arg = &r};
+    struct reader r = {.fd = fd, .size = (uint64_t)st->st_size};
+    struct stm_source source = {.size = (uint64_t)st->st_size, .read = read_exactly, .extent = find_data, .arg = &r};
 
     if (source.size <= MEMORY_MAX) {
         stm_buf_clear(&w->data);

@@ -53,6 +53,22 @@ static void import(void)
     assert_int_equal(stm_import_dir(&l.im, dir), STM_EXIT_OK);
 }
 
+static void holes_are_kept(void **state)
+{
+    struct stm_object o;
+    int fd = open(in("sparse"), O_WRONLY | O_CREAT, 0644);
+
+    (void)state;
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, "x", 1, (off_t)3 << 30), 1);
+    assert_int_equal(ftruncate(fd, (off_t)4 << 30), 0);
+    close(fd);
+    import();
+    o = object("t/sparse");
+    assert_true(o.size == UINT64_C(4) << 30);
+    assert_true(o.data > 0 && o.data <= 65536);
+}
+
 static void files_and_directories_are_kept_with_modes_and_times(void **state)
 {
     struct timespec file[2] = {{5, 6}, {981173106, 123456789}}, sub[2] = {{7, 8}, {1000, 1}};
@@ -209,6 +225,7 @@ static void a_source_that_makes_no_sense_is_refused_with_nothing_changed(void **
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(holes_are_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(files_and_directories_are_kept_with_modes_and_times, setup, teardown),
         cmocka_unit_test_setup_teardown(symlinks_fifos_and_hard_links_are_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(extended_attributes_are_kept_where_the_filesystem_has_them, setup, teardown),
