@@ -131,8 +131,10 @@ int stm_object_get(const struct stm_view *v, uint64_t id, struct stm_object *ret
         o.size = err == 0 ? ver.row.size : 0;
         o.data = err == 0 ? ver.data : 0;
         o.mtime_ns = err == 0 ? ver.mtime_ns : o.btime_ns;
-        if (err == 0)
+        if (err == 0) {
+            o.mode &= S_IFMT | ver.mode; /* opening a file today does not open its past */
             stm_version_release(&ver);
+        }
     }
     *ret = o;
     return 0;

@@ -47,7 +47,8 @@ struct stm_object {
     struct stm_tip tip;
 };
 
-/* -ENOENT when there is none. In an as-of view, size and mtime of a regular file are that moment's. */
+/* -ENOENT when there is none. In an as-of view, size and mtime of a regular file are that moment's, and the mode has the
+ * bits that it had both then and now. */
 STM_MUST_CHECK int stm_object_get(const struct stm_view *v, uint64_t id, struct stm_object *ret);
 /* A symlink's target (no terminating zero counted, one follows). -EINVAL: not a symlink. */
 STM_MUST_CHECK int stm_object_target(const struct stm_view *v, uint64_t id, struct stm_buf *ret);
