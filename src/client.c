@@ -140,9 +140,9 @@ static int open_failed(const char *store, int err, char *why, struct stm_out *ou
 }
 
 /* A store is locked for a moment by every other command: try for a while before saying so. */
-int stm_client_open(const char *store, bool writes, struct stm_out *out, struct stm_store **ret)
+int stm_client_open_for(const char *store, bool writes, bool takeover, struct stm_out *out, struct stm_store **ret)
 {
-    struct stm_store_options opt = {.path = store, .engine = STM_ENGINE_ROCKSDB, .read_only = !writes};
+    struct stm_store_options opt = {.path = store, .engine = STM_ENGINE_ROCKSDB, .read_only = !writes, .takeover = takeover};
     char *why = NULL;
     int err;
 
@@ -155,6 +155,11 @@ int stm_client_open(const char *store, bool writes, struct stm_out *out, struct 
         pause_ms(LOCK_PAUSE_MS);
     }
     return err < 0 ? open_failed(store, err, why, out) : 0;
+}
+
+int stm_client_open(const char *store, bool writes, struct stm_out *out, struct stm_store **ret)
+{
+    return stm_client_open_for(store, writes, false, out, ret);
 }
 
 static int call_here(const char *store, const struct stm_service *service, const json_t *request, struct stm_out *out)

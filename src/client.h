@@ -24,6 +24,9 @@ int stm_client_run(const char *command, const struct stm_resource *r, const stru
 /* Opens the store here, for writing or not; waits a little for a lock that is just being given up. 0, or a sentence and an exit code. */
 STM_MUST_CHECK int stm_client_open(const char *store, bool writes, struct stm_out *out, struct stm_store **ret);
 
+/* The same for a daemon: takeover as in struct stm_store_options. */
+STM_MUST_CHECK int stm_client_open_for(const char *store, bool writes, bool takeover, struct stm_out *out, struct stm_store **ret);
+
 /*
  * Connects to the daemon of a store. The descriptor; -ENOENT when there is none (not mounted); -EACCES when it is somebody else's; -EINVAL
  * for a store in memory; others: I/O. The socket's path may be longer than its address can hold.

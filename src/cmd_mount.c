@@ -105,7 +105,7 @@ static int find_store(const char *spec, char **ret, struct stm_out *out)
 int stm_mount_start(const char *spec, const char *dir, const struct stm_mount_options *o, bool foreground)
 {
     struct stm_out out = stm_out_terminal();
-    struct stm_daemon d = {.options = *o, .foreground = foreground};
+    struct stm_daemon d = {.options = *o, .foreground = foreground, .connection = -1, .memory = -1, .prober = -1};
     char *store = NULL, *point = NULL;
     int code = find_store(spec, &store, &out);
 

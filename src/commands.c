@@ -6,6 +6,7 @@
 
 #include "exit.h"
 #include "out.h"
+#include "process.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -198,6 +199,8 @@ static int dispatch(int argc, char **argv, struct stm_out *out)
         c = find(argv[2]);
         return c != NULL ? print_help(out, c) : usage_error(out, NULL, "there is no command", argv[2]);
     }
+    if (stm_process_is(word))
+        return stm_process_run(argc, argv);
     if (*word == '\0')
         return usage_error(out, NULL, "a command is missing", "");
     if (*word == '-')

@@ -2,10 +2,14 @@
 #include "daemon.h"
 
 #include "client.h"
+#include "guardian.h"
 #include "log.h"
 #include "mountinfo.h"
+#include "process.h"
 #include "sdnotify.h"
 #include "server.h"
+
+#include "stemma_fs/handover.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,17 +32,40 @@ struct daemon {
     struct stm_store *store;
     struct stm_fs *fs;
     struct stm_server *server;
+    struct stm_handover *handover; /* NULL: not supervised */
+    bool takeover;                 /* an earlier daemon served this mount */
+    struct stm_guardian guardian;  /* the supervisor, seen from here */
     pthread_t runner;
     int prober, signals, ended; /* descriptors, open till the end; ended becomes readable when run has returned */
     bool ready;
     int run_err; /* of stm_fs_run, valid once ended */
 };
 
-/* ---- opening and mounting; failures are printed, since somebody is still waiting at the terminal ---- */
+enum { RESPAWN_MS = 1000 };
+
+/* ---- opening and mounting; failures are printed while somebody still waits at the terminal, and logged after that ---- */
 
 static int complain(int code, const char *what, const char *why)
 {
     fprintf(stderr, "stemma: %s: %s\n", what, why);
+    return code;
+}
+
+static int complain_in_log(void *arg, enum stm_channel channel, const void *data, size_t len)
+{
+    (void)arg;
+    (void)channel;
+    while (len > 0 && ((const char *)data)[len - 1] == '\n')
+        len--;
+    stm_log(STM_FS_ERROR, "takeover_failed", "error=\"%.*s\"", (int)len, (const char *)data);
+    return 0;
+}
+
+static int fail(const struct daemon *d, int code, const char *what, const char *why)
+{
+    if (!d->takeover)
+        return complain(code, what, why);
+    stm_log(STM_FS_ERROR, "takeover_failed", "error=\"%s: %s\"", what, why);
     return code;
 }
 
@@ -50,7 +77,7 @@ static int open_store(struct daemon *d, bool *ret_read_only)
                                     .create = mem,
                                     .root_uid = geteuid(),
                                     .root_gid = getegid()};
-    struct stm_out out = stm_out_terminal();
+    struct stm_out out = d->takeover ? (struct stm_out){.write = complain_in_log} : stm_out_terminal();
     int code, err;
 
     *ret_read_only = d->setup->options.read_only;
@@ -59,18 +86,18 @@ static int open_store(struct daemon *d, bool *ret_read_only)
         return err < 0 ? stm_out_error(&out, err, "mem:") : 0;
     }
     opt.read_only = *ret_read_only && access(d->setup->store, W_OK) < 0;
-    code = stm_client_open(d->setup->store, !opt.read_only, &out, &d->store);
+    code = stm_client_open_for(d->setup->store, !opt.read_only, d->takeover, &out, &d->store);
     (void)stm_out_release(&out);
     return code;
 }
 
-static int mount_error(const struct stm_daemon *setup, int err)
+int stm_mount_error(const char *dir, int err)
 {
     if (err == -EPERM || err == -EACCES)
-        return complain(STM_EXIT_FAILED, setup->dir, "mounting is not permitted: is it your own directory, and is fusermount3 installed?");
+        return complain(STM_EXIT_FAILED, dir, "mounting is not permitted: is it your own directory, and is fusermount3 installed?");
     if (err == -ENODEV || err == -ENOENT)
-        return complain(STM_EXIT_FAILED, setup->dir, "there is no /dev/fuse: load the kernel module with 'modprobe fuse'");
-    return complain(STM_EXIT_FAILED, setup->dir, err == -EIO ? "it could not be mounted" : strerror(-err));
+        return complain(STM_EXIT_FAILED, dir, "there is no /dev/fuse: load the kernel module with 'modprobe fuse'");
+    return complain(STM_EXIT_FAILED, dir, err == -EIO ? "it could not be mounted" : strerror(-err));
 }
 
 static int make_filesystem(struct daemon *d)
@@ -85,31 +112,45 @@ static int make_filesystem(struct daemon *d)
         .debug = o->debug,
         .max_threads = o->max_threads,
         .log = stm_log_fs,
+        .handover = d->handover,
     };
     int err = stm_fs_new(d->store, &opt, &d->fs);
 
-    return err < 0 ? complain(STM_EXIT_FAILED, "the filesystem could not be started", stm_error_text(err)) : 0;
+    return err < 0 ? fail(d, STM_EXIT_FAILED, "the filesystem could not be started", stm_error_text(err)) : 0;
 }
 
 static int make_server(struct daemon *d, bool read_only)
 {
-    struct stm_env env = {
-        .store = d->store, .fs = d->fs, .mount_dir = d->setup->dir, .since_ns = stm_store_now_ns(d->store), .read_only = read_only};
+    struct stm_env env = {.store = d->store,
+                          .fs = d->fs,
+                          .mount_dir = d->setup->dir,
+                          .since_ns = stm_store_now_ns(d->store),
+                          .read_only = read_only,
+                          .handover = d->handover};
     int err;
 
+    if (d->handover != NULL)
+        env.since_ns = atomic_load(&d->handover->mounted_ns);
     if (strcmp(d->setup->store, "mem:") == 0)
         return 0; /* it has no directory for one */
     err = stm_server_new(d->setup->store, &env, &d->server);
     if (err == -EROFS && read_only)
         return 0;
-    return err < 0 ? complain(STM_EXIT_FAILED, "the daemon's socket could not be made in the store", strerror(-err)) : 0;
+    return err < 0 ? fail(d, STM_EXIT_FAILED, "the daemon's socket could not be made in the store", strerror(-err)) : 0;
 }
 
 static int mount_it(struct daemon *d)
 {
-    int err = stm_fs_mount(d->fs, d->setup->dir);
+    int err;
 
-    return err < 0 ? mount_error(d->setup, err) : 0;
+    if (d->handover == NULL) {
+        err = stm_fs_mount(d->fs, d->setup->dir);
+        return err < 0 ? stm_mount_error(d->setup->dir, err) : 0;
+    }
+    err = stm_fs_adopt(d->fs, d->setup->connection, d->setup->dir);
+    if (err == -EPROTO)
+        return fail(d, STM_LEFT_REFUSED, d->setup->dir, "this program would not agree with the kernel on what was agreed at the mount");
+    return err < 0 ? fail(d, STM_EXIT_FAILED, d->setup->dir, strerror(-err)) : 0;
 }
 
 /* ---- serving ---- */
@@ -161,6 +202,14 @@ static void read_ahead(const struct daemon *d)
     free(text);
 }
 
+/* Those before are gone for good from here on. */
+static void say_serving(struct daemon *d)
+{
+    d->ready = true;
+    if (d->handover != NULL)
+        atomic_store(&d->handover->serving, atomic_load(&d->handover->daemons));
+}
+
 /* The prober's first word: false when the mount does not work and must come down again. */
 static bool hear_first_word(struct daemon *d, char word)
 {
@@ -168,7 +217,7 @@ static bool hear_first_word(struct daemon *d, char word)
 
     if (word != 'R')
         return false;
-    d->ready = true;
+    say_serving(d);
     read_ahead(d);
     let_go(d);
     snprintf(status, sizeof(status), "READY=1\nSTATUS=%.200s is mounted", d->setup->dir);
@@ -205,37 +254,60 @@ static void hear_signal(struct daemon *d)
 /* Until the filesystem has stopped, by whatever cause. */
 static void wait_for_end(struct daemon *d)
 {
-    struct pollfd fds[3] = {{.fd = d->ended, .events = POLLIN}, {.fd = d->signals, .events = POLLIN}, {.fd = d->prober, .events = POLLIN}};
+    struct pollfd fds[4] = {{.fd = d->ended, .events = POLLIN},
+                            {.fd = d->signals, .events = POLLIN},
+                            {.fd = d->prober, .events = POLLIN},
+                            {.fd = -1, .events = POLLIN}};
 
     while (fds[0].revents == 0) {
-        if (poll(fds, 3, -1) < 0)
+        fds[3].fd = d->guardian.process;
+        if (poll(fds, 4, d->handover != NULL && d->guardian.process < 0 ? RESPAWN_MS : -1) < 0)
             continue;
         if (fds[1].revents != 0)
             hear_signal(d);
         if (fds[2].revents != 0 && !hear_prober(d))
             fds[2].fd = -1;
+        if (d->handover != NULL && fds[0].revents == 0 && (fds[3].revents != 0 || d->guardian.process < 0))
+            stm_guardian_replace(&d->guardian, d->setup, d->handover);
     }
+}
+
+static int run(struct daemon *d)
+{
+    d->ended = eventfd(0, EFD_CLOEXEC);
+    if (d->ended < 0)
+        return -errno;
+    int err = -pthread_create(&d->runner, NULL, run_thread, d);
+    if (err < 0) {
+        close(d->ended);
+        return err;
+    }
+    if (d->takeover) {
+        say_serving(d);
+        stm_log(STM_FS_INFO, "taken_over", "store=\"%s\" dir=\"%s\" version=%s daemons=%u", d->setup->store, d->setup->dir, STEMMA_VERSION,
+                atomic_load(&d->handover->daemons));
+    }
+    if (d->prober >= 0)
+        (void)!write(d->prober, "M", 1);
+    wait_for_end(d);
+    pthread_join(d->runner, NULL);
+    close(d->ended);
+    return 0;
 }
 
 static int serve(struct daemon *d)
 {
-    int err;
+    int err = run(d);
 
-    d->ended = eventfd(0, EFD_CLOEXEC);
-    if (d->ended < 0)
-        return complain(STM_EXIT_FAILED, "eventfd", strerror(errno));
-    err = pthread_create(&d->runner, NULL, run_thread, d);
-    if (err != 0) {
-        close(d->ended);
-        return complain(STM_EXIT_FAILED, "no thread could be started", strerror(err));
-    }
-    (void)!write(d->prober, "M", 1);
-    wait_for_end(d);
-    pthread_join(d->runner, NULL);
-    close(d->ended);
-    stm_sd_notify("STOPPING=1");
-    if (d->run_err < 0)
-        stm_log(STM_FS_ERROR, "serving_failed", "error=\"%s\" consequence=\"unmounting\"", strerror(-d->run_err));
+    if (err < 0)
+        return fail(d, STM_EXIT_FAILED, "no thread could be started", strerror(-err));
+    if (d->run_err == 1)
+        return STM_LEFT_HANDOVER;
+    if (d->run_err == 0)
+        stm_sd_notify("STOPPING=1");
+    else
+        stm_log(STM_FS_ERROR, "serving_failed", "error=\"%s\" consequence=\"%s\"", strerror(-d->run_err),
+                d->handover != NULL ? "another daemon takes over" : "unmounting");
     return d->ready && d->run_err == 0 ? STM_EXIT_OK : STM_EXIT_FAILED;
 }
 
@@ -259,7 +331,8 @@ static int shut_down(struct daemon *d, int code)
         unsafe = STM_EXIT_FAILED;
     }
     if (d->ready)
-        stm_log(STM_FS_INFO, "unmounted", "store=\"%s\" dir=\"%s\"", d->setup->store, d->setup->dir);
+        stm_log(STM_FS_INFO, code == STM_LEFT_HANDOVER ? "handed_over" : "unmounted", "store=\"%s\" dir=\"%s\"", d->setup->store,
+                d->setup->dir);
     stm_server_free(d->server, unsafe);
     return code != 0 ? code : unsafe;
 }
@@ -299,9 +372,8 @@ static void allow_files(void)
 }
 
 /* The daemon's whole life; returns its exit code. */
-static int live(const struct stm_daemon *setup, int prober)
+static int live(struct daemon *d)
 {
-    struct daemon d = {.setup = setup, .prober = prober, .signals = block_signals()};
     bool read_only;
     unsigned char given_up[2] = {'E', 0};
     int code;
@@ -309,60 +381,113 @@ static int live(const struct stm_daemon *setup, int prober)
     keep_memory_small();
     allow_files();
     umask(077);
-    code = open_store(&d, &read_only);
+    code = open_store(d, &read_only);
     if (code == 0)
-        code = make_filesystem(&d);
+        code = make_filesystem(d);
     if (code == 0)
-        code = make_server(&d, read_only);
+        code = make_server(d, read_only);
     if (code == 0)
-        code = mount_it(&d);
+        code = mount_it(d);
     if (code == 0)
-        code = serve(&d);
-    code = shut_down(&d, code);
+        code = serve(d);
+    code = shut_down(d, code);
     given_up[1] = (unsigned char)code;
-    if (!d.ready)
-        (void)!write(d.prober, given_up, sizeof(given_up));
+    if (!d->ready && d->prober >= 0)
+        (void)!write(d->prober, given_up, sizeof(given_up));
+    return code;
+}
+
+static int live_alone(const struct stm_daemon *setup, int prober)
+{
+    struct daemon d = {.setup = setup, .prober = prober, .signals = block_signals(), .guardian = {.process = -1}};
+
+    return live(&d);
+}
+
+int stm_daemon_serve(const struct stm_daemon *setup)
+{
+    struct daemon d = {.setup = setup, .prober = setup->prober, .signals = block_signals()};
+    unsigned left;
+    int code, err = stm_handover_map(setup->memory, &d.handover);
+
+    if (err < 0) {
+        stm_log(STM_FS_ERROR, "takeover_failed", "error=\"the supervisor's memory is of another version: %s\"", strerror(-err));
+        return STM_LEFT_REFUSED;
+    }
+    d.takeover = stm_handover_begun(d.handover);
+    if (d.takeover && !setup->foreground)
+        stm_log_start(true);
+    stm_guardian_find(&d.guardian, d.handover);
+    d.run_err = 1; /* until it has run */
+    code = live(&d);
+    left = (unsigned)code + 1;
+    if (d.run_err == 0)
+        left |= STM_LEFT_FINAL;
+    atomic_store(&d.handover->left, left);
     return code;
 }
 
 /* ---- processes ---- */
 
-/* The daemon's process ended without a word. */
-static int post_mortem(pid_t pid)
+/* The first process of the mount ended, and nobody has said why. */
+static int post_mortem(int status)
 {
+    int number = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status) > 128 ? WEXITSTATUS(status) - 128 : 0;
     char text[64];
-    int status;
 
-    if (waitpid(pid, &status, 0) == pid && WIFSIGNALED(status)) {
-        snprintf(text, sizeof(text), "signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+    snprintf(text, sizeof(text), "signal %d (%s)", number, strsignal(number));
+    if (number > 0)
         return complain(STM_EXIT_FAILED, "the daemon was ended by", text);
-    }
     return complain(STM_EXIT_FAILED, "the daemon ended", "before the mount answered");
+}
+
+/* This process becomes the supervisor; it returns only when it cannot. */
+static int start_supervisor(const struct stm_daemon *d, int prober)
+{
+    char *args[STM_PROCESS_ARGS + 1];
+    struct stm_daemon setup = *d;
+
+    setup.connection = setup.memory = -1;
+    setup.prober = prober;
+    if (stm_process_args("supervise", &setup, args) < 0)
+        return complain(STM_EXIT_FAILED, "the supervisor could not be started", strerror(ENOMEM));
+    stm_process_inherit(prober);
+    execv("/proc/self/exe", args);
+    stm_process_args_free(args);
+    return complain(STM_EXIT_FAILED, "the supervisor could not be started", strerror(errno));
+}
+
+/* The first process of a mount that nobody waits for: the supervisor, or the daemon itself. */
+static void background(const struct stm_daemon *d, int prober)
+{
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+    if (null >= 0)
+        (void)dup2(null, STDIN_FILENO);
+    (void)setsid();
+    (void)!chdir("/");
+    _exit(d->options.nosupervise ? live_alone(d, prober) : start_supervisor(d, prober));
 }
 
 static int start_background(const struct stm_daemon *d, int fds[2])
 {
     pid_t pid = fork();
-    int code;
+    int code, status;
 
     if (pid < 0)
         return complain(STM_EXIT_FAILED, "fork", strerror(errno));
     if (pid == 0) {
-        int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-
         close(fds[0]);
-        if (null >= 0)
-            (void)dup2(null, STDIN_FILENO);
-        (void)setsid();
-        (void)!chdir("/");
-        _exit(live(d, fds[1]));
+        background(d, fds[1]);
     }
     close(fds[1]);
     code = stm_probe(fds[0], d->dir);
-    return code < 0 ? post_mortem(pid) : code;
+    if (code != 0 && waitpid(pid, &status, 0) == pid && code < 0)
+        return post_mortem(status);
+    return code < 0 ? STM_EXIT_FAILED : code;
 }
 
-/* Here the prober is the child, and the daemon stays the process that was started. */
+/* Here the prober is the child, and the daemon, or its supervisor, stays the process that was started. */
 static int start_foreground(const struct stm_daemon *d, int fds[2])
 {
     int watchdog_ms = stm_sd_watchdog_ms(), code;
@@ -373,21 +498,25 @@ static int start_foreground(const struct stm_daemon *d, int fds[2])
     if (pid == 0) {
         close(fds[1]);
         code = stm_probe(fds[0], d->dir);
-        if (code == 0 && watchdog_ms > 0)
+        if (code == 0 && watchdog_ms > 0 && d->options.nosupervise)
             stm_probe_watch(fds[0], d->dir, watchdog_ms > 1 ? watchdog_ms / 2 : 1);
         _exit(code == 0 ? 0 : 1);
     }
     close(fds[0]);
-    code = live(d, fds[1]);
+    code = d->options.nosupervise ? live_alone(d, fds[1]) : start_supervisor(d, fds[1]);
     close(fds[1]);
     (void)waitpid(pid, NULL, 0);
     return code;
 }
 
-int stm_daemon_start(const struct stm_daemon *d)
+int stm_daemon_start(const struct stm_daemon *given)
 {
+    struct stm_daemon setup = *given;
+    const struct stm_daemon *d = &setup;
     int fds[2];
 
+    if (strcmp(d->store, "mem:") == 0)
+        setup.options.nosupervise = true; /* what it holds ends with its daemon: there is nothing to take over */
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
         return complain(STM_EXIT_FAILED, "socketpair", strerror(errno));
     return d->foreground ? start_foreground(d, fds) : start_background(d, fds);

@@ -30,6 +30,12 @@ const struct stm_param stm_mount_params[] = {
     {"nonempty", STM_PARAM_FLAG, .value = true, AT(nonempty), .text = "mount over a directory that is not empty"},
     {"noexec", STM_PARAM_FLAG, .value = true, AT(noexec), .text = "no program can be run from the mount"},
     {"exec", STM_PARAM_FLAG, .value = false, AT(noexec), .text = "programs can be run (the default)"},
+    {"nosupervise", STM_PARAM_FLAG, .value = true, AT(nosupervise),
+     .text = "one process without a supervisor: the mount is dead when its daemon dies, and cannot be upgraded"},
+    {"supervise", STM_PARAM_FLAG, .value = false, AT(nosupervise),
+     .text = "another daemon takes over when one dies (the default, but not for mem:)"},
+    {"hang_timeout", STM_PARAM_UINT, .min = 0, .max = 86400, .unit = "seconds", AT(hang_timeout),
+     .text = "a daemon that answers nothing for so long is replaced; 60 by default, 0: never"},
     {"debug", STM_PARAM_FLAG, .value = true, AT(debug), .text = "print every request of the kernel (with -f)"},
     /* What mount(8) and fstab say to themselves, or what holds anyway. */
     IGNORED("defaults"),
@@ -58,7 +64,7 @@ const struct stm_param stm_mount_params[] = {
 
 void stm_mount_options_default(struct stm_mount_options *o)
 {
-    *o = (struct stm_mount_options){.allow_other = geteuid() == 0};
+    *o = (struct stm_mount_options){.allow_other = geteuid() == 0, .hang_timeout = STM_HANG_TIMEOUT_S};
 }
 
 static int fail(char **ret_why, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -163,6 +169,35 @@ int stm_mount_options_parse(const char *text, bool sloppy, struct stm_mount_opti
     if (code == 0)
         *o = parsed;
     return code;
+}
+
+/* The n-th of "a|b|c". */
+static struct stm_slice choice_name(const char *choices, unsigned n)
+{
+    for (; n > 0; n--) {
+        choices += strcspn(choices, "|");
+        choices += *choices == '|';
+    }
+    return stm_slice(choices, strcspn(choices, "|"));
+}
+
+int stm_mount_options_text(const struct stm_mount_options *o, struct stm_buf *ret)
+{
+    int err = stm_buf_printf(ret, "defaults");
+
+    for (const struct stm_param *p = stm_mount_params; err == 0 && p->type != STM_PARAM_END; p++) {
+        const char *at = (const char *)o + p->offset;
+
+        if (p->type == STM_PARAM_FLAG && *(const bool *)at == p->value) {
+            err = stm_buf_printf(ret, ",%s", p->name);
+        } else if (p->type == STM_PARAM_CHOICE) {
+            struct stm_slice name = choice_name(p->choices, *(const unsigned *)at);
+            err = stm_buf_printf(ret, ",%s=%.*s", p->name, (int)name.len, (const char *)name.data);
+        } else if (p->type == STM_PARAM_UINT && *(const unsigned *)at >= p->min) {
+            err = stm_buf_printf(ret, ",%s=%u", p->name, *(const unsigned *)at);
+        }
+    }
+    return err;
 }
 
 /* "-f, --foreground", "--git REPO", "versions=hidden|listed" */

@@ -43,7 +43,10 @@ struct stm_mount_options {
     bool allow_other;
     unsigned versions; /* enum stm_versions_shown */
     unsigned max_threads;
+    bool nosupervise;      /* one process: the mount dies with its daemon */
+    unsigned hang_timeout; /* seconds without any answer after which a daemon is replaced; 0: never */
 };
+enum { STM_HANG_TIMEOUT_S = 60 };
 
 /* What holds without any option; allow_other is on for root, whose mounts are for everybody (permissions are always checked). */
 void stm_mount_options_default(struct stm_mount_options *o);
@@ -55,6 +58,8 @@ extern const struct stm_param stm_mount_params[];
  * success.
  */
 STM_MUST_CHECK int stm_mount_options_parse(const char *text, bool sloppy, struct stm_mount_options *o, char **ret_why);
+/* Appends text that parses to the same options, whatever the defaults are; zero-terminated. */
+STM_MUST_CHECK int stm_mount_options_text(const struct stm_mount_options *o, struct stm_buf *ret);
 /* Appends text in lines that fit a terminal: the first starts at column `at`, the others at `indent`; its own newlines stay. */
 STM_MUST_CHECK int stm_wrap(const char *text, int at, int indent, struct stm_buf *ret);
 /* Appends a line, wrapped, for each row that --help should show. */

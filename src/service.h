@@ -19,6 +19,7 @@
 #include <jansson.h>
 
 struct stm_fs;
+struct stm_handover;
 
 /* Who asks. */
 struct stm_caller {
@@ -28,10 +29,11 @@ struct stm_caller {
 /* What a service works with. All borrowed. */
 struct stm_env {
     struct stm_store *store;
-    struct stm_fs *fs;     /* NULL: not mounted */
-    const char *mount_dir; /* of the mount, or NULL */
-    int64_t since_ns;      /* when it was mounted */
-    bool read_only;        /* nothing may be changed */
+    struct stm_fs *fs;             /* NULL: not mounted */
+    const char *mount_dir;         /* of the mount, or NULL */
+    int64_t since_ns;              /* when it was mounted */
+    bool read_only;                /* nothing may be changed */
+    struct stm_handover *handover; /* NULL: not supervised */
     struct stm_caller caller;
     struct stm_out *out;
     /* An import's stream (daemon only): one piece. 1, 0 at its end, or an error. The bytes live until the next call. */

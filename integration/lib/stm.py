@@ -306,6 +306,33 @@ def pid_of(store):
         return int(re.search(r"\d+", f.read()).group())
 
 
+def processes_of(store, roles=("supervise", "serve")):
+    """The pids of a mounted store's supervisor and daemon, by their command lines: {role: [pid, ...]}."""
+    found = {role: [] for role in roles}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                argv = os.fsdecode(f.read()).split("\0")
+        except OSError:
+            continue
+        if len(argv) > 2 and argv[1] in roles and argv[2] == store:
+            found[argv[1]].append(int(pid))
+    return found
+
+
+def kill_all_of(store):
+    """kill -9 of everything that serves a store. Stopped first: a daemon would start another supervisor, and that another daemon."""
+    while True:
+        pids = sum(processes_of(store).values(), [])
+        if not pids:
+            return
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+        time.sleep(0.001)
+
+
 def rss_mib(pid):
     with open(f"/proc/{pid}/status") as f:
         return int(re.search(r"VmRSS:\s+(\d+) kB", f.read()).group(1)) / 1024
@@ -325,8 +352,9 @@ class Store:
 
 class Mount:
     """
-    A store mounted by a daemon in the foreground, its log in a file. `m / "word"` is a path on it. As a context it unmounts at the end
-    and then checks the daemon's exit code and log; allow: a pattern of log lines that are expected.
+    A store mounted in the foreground, its log in a file. `m / "word"` is a path on it. As a context it unmounts at the end and then checks
+    the exit code and the log; allow: a pattern of log lines that are expected. m.daemon is the process that was started: the
+    supervisor, or the daemon itself with nosupervise or a store in memory; m.pid is the daemon's.
     """
 
     def __init__(self, store, options=(), name="mnt", allow=None):
@@ -365,6 +393,16 @@ class Mount:
             time.sleep(0.005)
         os.stat(self.path)
 
+    @property
+    def pid(self):
+        return self.daemon.pid if self.store.path == "mem:" else pid_of(self.store.path)
+
+    def kill_daemon(self, number=signal.SIGKILL):
+        """The daemon dies, the supervisor lives."""
+        pid = self.pid
+        os.kill(pid, number)
+        return pid
+
     def log_text(self):
         with open(self.log, errors="replace") as f:
             return "".join(line for line in f if not re.match(r"stemma: (un)?mounted ", line))
@@ -400,22 +438,28 @@ class Mount:
         self.mount()
 
     def crash(self, children=()):
-        """kill -9, and the dead mount point taken away. Handles that are open answer ENOTCONN. children (of ours, at work there) end too."""
-        self.daemon.kill()
-        self.daemon.wait()
-        self.daemon = None
+        """
+        kill -9 of the supervisor and the daemon, and the dead mount point taken away. Handles that are open answer ENOTCONN. children (of
+        ours, at work there) end too.
+        """
+        self.kill()
         for c in children:  # before the unmount, lest they go on in the directory below
             c.kill()
             c.wait()
         unmount_lazily(self.path)
 
+    def kill(self):
+        """kill -9 of everything that serves it; the mount point is dead."""
+        kill_all_of(self.store.path)
+        self.daemon.kill()
+        self.daemon.wait()
+        self.daemon = None
+
     def discard(self):
         """After a failure: away with it, whatever state it is in."""
         if self.daemon is not None:
             sys.stderr.write(self.log_text()[-4000:])
-            self.daemon.kill()
-            self.daemon.wait()
-            self.daemon = None
+            self.kill()
         unmount_lazily(self.path)
 
 

@@ -53,13 +53,16 @@ struct stm_dirty_draft {
     _Atomic uint64_t draft;
 };
 
-/* How a daemon left, by its own word; it is the exit code of its process as well. */
+/*
+ * How a daemon left, by its own word: 1 + the exit code of its process, and whether the mount is to end with it. Codes of its own beside
+ * those of src/exit.h:
+ */
 enum stm_left {
-    STM_LEFT_UNMOUNTED = 0,
     STM_LEFT_HANDOVER = 64, /* start another at once: an upgrade, or it wants to open the store afresh */
-    STM_LEFT_REFUSED = 65   /* it cannot take this connection over (INIT differs, unknown layout) */
-    /* everything else: it could not start or go on (src/exit.h) */
+    STM_LEFT_REFUSED = 65,  /* it cannot take this connection over (INIT differs, unknown layout) */
+    STM_LEFT_FINAL = 256    /* a bit: unmounted, or told to stop */
 };
+#define STM_LEFT_CODE(left) ((int)(((left)&255) - 1))
 
 struct stm_handover {
     char magic[8];
@@ -79,7 +82,7 @@ struct stm_handover {
     _Atomic uint32_t failed_upgrades; /* binaries that did not come to serve */
     /* the daemon's */
     _Atomic uint32_t serving; /* number (`daemons`) of the daemon that came to serve last */
-    _Atomic uint32_t left;    /* enum stm_left + 1, stored last; 0: it has not said a word. Cleared by the supervisor. */
+    _Atomic uint32_t left;    /* enum stm_left, stored last; 0: it has not said a word. Cleared by the supervisor. */
     char binary[4096];        /* what to start next ("" : the same again); written by a daemon before it leaves */
     struct stm_in_flight in_flight[STM_HANDOVER_WORKERS];
     _Atomic uint32_t suspected; /* how many there are at most */

@@ -1,0 +1,175 @@
+/*
+ * watch.c: does the daemon answer? (supervisor.h) A child process asks, since who asks a daemon that hangs hangs himself. It is told when to ask,
+ * so that it never does while no daemon runs: then its question would keep the mount busy.
+ */
+#include "process.h"
+#include "supervisor.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { LOOK_MS = 1000 }; /* while a question is open */
+
+struct stm_watch {
+    pid_t pid;
+    int fd, interval_ms, limit_ms;
+    bool asked;
+    int64_t next_ms, looked_ms;
+    int64_t stuck_ms; /* for so long the question has been open and the daemon had no excuse */
+};
+
+int stm_watch_run(int fd, const char *dir)
+{
+    struct statvfs fs;
+    char word;
+
+    while (read(fd, &word, 1) == 1) {
+        word = statvfs(dir, &fs) == 0 ? 'W' : 'F';
+        if (write(fd, &word, 1) != 1)
+            break;
+    }
+    return 0;
+}
+
+/* A program of its own, so that it holds nothing that a supervisor holds, and is not taken for one. */
+static void exec_child(int fd, const char *dir)
+{
+    char number[16];
+    char *args[] = {(char[]){"stemma"}, (char[]){"watch"}, (char *)dir, number, NULL};
+
+    snprintf(number, sizeof(number), "%d", fd);
+    stm_process_inherit(fd);
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    execv("/proc/self/exe", args);
+    _exit(127);
+}
+
+struct stm_watch *stm_watch_new(const char *dir, int interval_ms, int limit_ms)
+{
+    struct stm_watch *w = calloc(1, sizeof(*w));
+    int fds[2];
+
+    if (w == NULL || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) {
+        free(w);
+        return NULL;
+    }
+    *w = (struct stm_watch){.fd = fds[0], .interval_ms = interval_ms, .limit_ms = limit_ms, .pid = fork()};
+    if (w->pid == 0)
+        exec_child(fds[1], dir);
+    close(fds[1]);
+    if (w->pid < 0) {
+        close(fds[0]);
+        free(w);
+        return NULL;
+    }
+    return w;
+}
+
+int stm_watch_fd(const struct stm_watch *w)
+{
+    return w->fd;
+}
+
+int stm_watch_due(const struct stm_watch *w, int64_t now_ms)
+{
+    int64_t at = w->asked ? w->looked_ms + LOOK_MS : w->next_ms;
+
+    return at <= now_ms ? 0 : at - now_ms > w->interval_ms ? w->interval_ms : (int)(at - now_ms);
+}
+
+void stm_watch_reset(struct stm_watch *w, int64_t now_ms)
+{
+    w->stuck_ms = 0;
+    w->looked_ms = now_ms;
+    w->next_ms = now_ms + w->interval_ms;
+}
+
+/* The letter in /proc/PID/task/TID/stat behind the name. */
+static char state_of(int tasks, const char *tid)
+{
+    char path[64], text[512];
+    const char *end;
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof(path), "%.20s/stat", tid);
+    fd = openat(tasks, path, O_RDONLY | O_CLOEXEC);
+    n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    if (fd >= 0)
+        close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    end = strrchr(text, ')');
+    return end != NULL && end[1] == ' ' ? end[2] : '\0';
+}
+
+/* A thread waits for the disk, or a debugger holds it. */
+static bool excused(int pid)
+{
+    char path[64];
+    const struct dirent *e;
+    bool found = false;
+    DIR *d;
+
+    snprintf(path, sizeof(path), "/proc/%d/task", pid);
+    d = opendir(path);
+    while (d != NULL && !found && (e = readdir(d)) != NULL) {
+        char state = e->d_name[0] == '.' ? '\0' : state_of(dirfd(d), e->d_name);
+        found = state == 'D' || state == 't';
+    }
+    if (d != NULL)
+        closedir(d);
+    return found;
+}
+
+static bool take_answer(struct stm_watch *w)
+{
+    char word;
+    bool good = false;
+
+    while (recv(w->fd, &word, 1, MSG_DONTWAIT) == 1) {
+        good = good || word == 'W';
+        w->asked = false;
+    }
+    return good;
+}
+
+enum stm_watch_state stm_watch_tick(struct stm_watch *w, int daemon_pid, int64_t now_ms)
+{
+    if (w->asked && take_answer(w)) {
+        stm_watch_reset(w, now_ms);
+        return STM_WATCH_ANSWERED;
+    }
+    if (!w->asked) {
+        if (now_ms >= w->next_ms) {
+            w->asked = send(w->fd, "?", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1;
+            stm_watch_reset(w, now_ms);
+        }
+        return STM_WATCH_NOTHING;
+    }
+    if (now_ms - w->looked_ms < LOOK_MS)
+        return STM_WATCH_NOTHING;
+    /* What passed while this process itself did not run counts as one look. */
+    w->stuck_ms = excused(daemon_pid) ? 0 : w->stuck_ms + LOOK_MS;
+    w->looked_ms = now_ms;
+    return w->limit_ms > 0 && w->stuck_ms >= w->limit_ms ? STM_WATCH_HANGS : STM_WATCH_NOTHING;
+}
+
+void stm_watch_free(struct stm_watch *w)
+{
+    if (w == NULL)
+        return;
+    close(w->fd);
+    (void)kill(w->pid, SIGKILL);
+    (void)waitpid(w->pid, NULL, WNOHANG); /* it may be held by a mount that does not answer: who is left collects it */
+    free(w);
+}
