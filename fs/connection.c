@@ -50,7 +50,9 @@ static ssize_t read_request(int fd, void *buf, size_t len, void *userdata)
 
     if (n < (ssize_t)sizeof(struct fuse_in_header))
         return n;
-    const struct fuse_in_header *in = buf;
+    struct fuse_in_header *in = buf;
+    if (in->opcode == FUSE_TMPFILE)
+        in->opcode = FUSE_CREATE; /* which this libfuse knows: same layout, and the name "/", which no file can have (open.c) */
     *stm_current() = (struct stm_current){.unique = in->unique, .opcode = in->opcode, .node = in->nodeid};
     atomic_fetch_add_explicit(&fs->requests, 1, memory_order_relaxed);
     if (in->opcode == FUSE_INIT && n >= (ssize_t)(sizeof *in + sizeof(struct fuse_init_in))) {

@@ -191,6 +191,8 @@ struct saving {
     uint64_t object;
     enum stm_bump bump;
     const struct stm_content *content;
+    int (*name)(struct stm_txn *txn, void *arg); /* gives the object a name first; may be NULL */
+    void *name_arg;
     /* out, afresh in each build */
     bool nameless, made, amended, unmoved; /* unmoved: the newest version is what it was */
     uint64_t replaced;
@@ -203,8 +205,11 @@ static int build_save(struct stm_txn *txn, void *arg)
     struct stm_view v = stm_txn_view(txn);
     struct stm_save save = {.content = s->content, .mtime_ns = s->d->mtime_ns, .ctime_ns = s->d->ctime_ns, .bump = s->bump};
     struct stm_object o;
-    int err = stm_object_get(&v, s->object, &o);
+    int err = s->name ? s->name(txn, s->name_arg) : 0;
 
+    if (err < 0)
+        return err;
+    err = stm_object_get(&v, s->object, &o);
     if (err < 0)
         return err == -ENOENT ? -ESTALE : err;
     s->nameless = o.nlink == 0;
@@ -334,6 +339,19 @@ int stm_draft_replace(struct stm_fs *fs, struct stm_file *f, const struct stm_dr
     d->replace = NULL;
     *ret_replaced = s.replaced;
     return 0;
+}
+
+int stm_draft_name(struct stm_fs *fs, struct stm_file *f, const struct stm_draft_commit *how, int (*name)(struct stm_txn *txn, void *arg),
+                   void *arg)
+{
+    struct saving s = {.d = &f->draft, .object = f->object, .name = name, .name_arg = arg};
+    int err = f->draft.replace ? -ENOENT : stm_draft_load(fs, f, false);
+
+    if (err == 0)
+        err = commit(fs, f, how, &s);
+    if (err == 0)
+        f->draft.unlinked = false;
+    return err;
 }
 
 void stm_draft_forget(struct stm_file *f)

@@ -123,6 +123,9 @@ struct stm_draft_commit {
 STM_MUST_CHECK int stm_draft_commit(struct stm_fs *fs, struct stm_file *f, const struct stm_draft_commit *how);
 /* The same for a nameless object; ret: the object that lost its name. */
 STM_MUST_CHECK int stm_draft_replace(struct stm_fs *fs, struct stm_file *f, const struct stm_draft_commit *how, uint64_t *ret_replaced);
+/* Gives a nameless object its first name, by name, with what was written so far as its version: one commit. -ENOENT: it is to replace another. */
+STM_MUST_CHECK int stm_draft_name(struct stm_fs *fs, struct stm_file *f, const struct stm_draft_commit *how,
+                                  int (*name)(struct stm_txn *txn, void *arg), void *arg);
 /* Drops bytes that are committed, so that the next reader asks the store. Nothing happens to a dirty one. */
 void stm_draft_forget(struct stm_file *f);
 void stm_draft_release(struct stm_draft *d);

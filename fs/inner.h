@@ -157,6 +157,16 @@ struct stm_act {
 STM_MUST_CHECK int stm_act_commit(struct stm_fs *fs, struct stm_act *act, int (*build)(struct stm_txn *txn, void *arg), void *arg);
 struct stm_act stm_act_of(fuse_req_t req);
 
+/* make.c: the build function for a new object; its argument: */
+struct stm_making {
+    struct stm_act act; /* object: what was made */
+    uint64_t parent;    /* its directory */
+    bool nameless;      /* it gets no entry yet; name is only asked whether it is junk */
+    struct stm_slice name;
+    struct stm_new n;
+};
+STM_MUST_CHECK int stm_build_make(struct stm_txn *txn, void *making);
+
 /* attr.c */
 STM_MUST_CHECK int stm_attr_get(struct stm_fs *fs, const struct stm_caller *who, uint64_t ino, struct stm_attr *ret);
 /* Of an object at the head, as stored: no draft is looked at. */

@@ -16,22 +16,8 @@ int stm_name_allowed(uint64_t parent, const char *name)
     return 0;
 }
 
-struct making {
-    struct stm_act act;
-    uint64_t parent;
-    struct stm_slice name;
-    struct stm_new n;
-};
-
-static int build_make(struct stm_txn *txn, void *arg)
-{
-    struct making *m = arg;
-
-    return stm_tree_create(txn, m->parent, m->name, &m->n, &m->act.object);
-}
-
 /* A regular file that mknod made has no handle whose release would make its empty first version. */
-static int first_version(struct stm_fs *fs, const struct making *m)
+static int first_version(struct stm_fs *fs, const struct stm_making *m)
 {
     struct stm_file *f = stm_file_pin(fs, m->act.object.id, STM_PIN_MAKE);
     int err;
@@ -50,7 +36,7 @@ static int first_version(struct stm_fs *fs, const struct making *m)
     return err;
 }
 
-static void make(fuse_req_t req, fuse_ino_t parent, const char *name, struct making *m)
+static void make(fuse_req_t req, fuse_ino_t parent, const char *name, struct stm_making *m)
 {
     struct stm_fs *fs = stm_fs_of(req);
     struct stm_found found;
@@ -63,7 +49,7 @@ static void make(fuse_req_t req, fuse_ino_t parent, const char *name, struct mak
     if (err == 0)
         err = stm_name_allowed(m->parent, name);
     if (err == 0)
-        err = stm_act_commit(fs, &m->act, build_make, m);
+        err = stm_act_commit(fs, &m->act, stm_build_make, m);
     if (err == 0 && S_ISREG(m->n.mode))
         err = first_version(fs, m);
     if (err < 0) {
@@ -78,7 +64,7 @@ static void make(fuse_req_t req, fuse_ino_t parent, const char *name, struct mak
 
 void stm_do_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
-    struct making m = {.n = {.mode = mode, .rdev = rdev}};
+    struct stm_making m = {.n = {.mode = mode, .rdev = rdev}};
 
     if ((mode & S_IFMT) == 0)
         m.n.mode |= S_IFREG;
@@ -87,14 +73,14 @@ void stm_do_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mo
 
 void stm_do_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
-    struct making m = {.n = {.mode = S_IFDIR | (mode & 07777)}};
+    struct stm_making m = {.n = {.mode = S_IFDIR | (mode & 07777)}};
 
     make(req, parent, name, &m);
 }
 
 void stm_do_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
-    struct making m = {.n = {.mode = S_IFLNK | 0777, .target = stm_slice_str(target)}};
+    struct stm_making m = {.n = {.mode = S_IFLNK | 0777, .target = stm_slice_str(target)}};
 
     if (m.n.target.len > STM_TARGET_MAX)
         stm_reply_err(req, -ENAMETOOLONG);
@@ -117,6 +103,30 @@ static int build_link(struct stm_txn *txn, void *arg)
     return stm_tree_link(txn, l->object, l->parent, l->name, &l->act.object);
 }
 
+/* A file that O_TMPFILE made gets its first name together with what was written so far. 1: it has a name. */
+static int name_first(struct stm_fs *fs, struct linking *l)
+{
+    struct stm_file *f = stm_file_pin(fs, l->object, STM_PIN_FIND);
+    struct stm_view v = stm_view_head(fs->store);
+    struct stm_object o;
+    int err = 1;
+
+    if (!f)
+        return err;
+    stm_file_lock(f);
+    err = stm_object_get(&v, l->object, &o);
+    if (err == 0)
+        err = o.nlink > 0 ? 1 : stm_draft_name(fs, f, &(struct stm_draft_commit){.unique = l->act.who.unique}, build_link, l);
+    stm_file_unlock(f);
+    if (err == 0) {
+        stm_file_adopt(fs, f);
+        if (l->act.object.line == l->object)
+            stm_fresh_add(fs, l->object);
+    }
+    stm_file_unpin(fs, f);
+    return err;
+}
+
 void stm_do_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname)
 {
     struct stm_fs *fs = stm_fs_of(req);
@@ -135,6 +145,8 @@ void stm_do_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const cha
     if (err == 0 && stm_pick_is_selector(fs, l.parent, newname))
         err = -EXDEV;
     if (err == 0)
+        err = name_first(fs, &l);
+    if (err == 1)
         err = stm_act_commit(fs, &l.act, build_link, &l);
     if (err < 0) {
         stm_reply_fail(req, "link", ino, err);

@@ -177,22 +177,8 @@ void stm_do_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 /* ---- creating ---- */
 
-struct making {
-    struct stm_act act;
-    uint64_t parent; /* 0: nameless */
-    struct stm_slice name;
-    struct stm_new n;
-};
-
-static int build_create(struct stm_txn *txn, void *arg)
-{
-    struct making *m = arg;
-
-    return stm_tree_create(txn, m->parent, m->name, &m->n, &m->act.object);
-}
-
 /* The file exists after all: somebody else was faster. */
-static int create_open(struct stm_fs *fs, struct making *m, struct fuse_file_info *fi)
+static int create_open(struct stm_fs *fs, struct stm_making *m, struct fuse_file_info *fi)
 {
     struct stm_view v = stm_view_head(fs->store);
     struct stm_entry e;
@@ -206,7 +192,7 @@ static int create_open(struct stm_fs *fs, struct making *m, struct fuse_file_inf
 }
 
 /* The first handle of a new object. replace (may be NULL) becomes the draft's, also on failure. */
-static int open_new(struct stm_fs *fs, struct making *m, struct stm_replace *replace, struct fuse_file_info *fi)
+static int open_new(struct stm_fs *fs, struct stm_making *m, struct stm_replace *replace, struct fuse_file_info *fi)
 {
     struct stm_file *f = stm_file_pin(fs, m->act.object.id, STM_PIN_MAKE);
 
@@ -216,10 +202,10 @@ static int open_new(struct stm_fs *fs, struct making *m, struct stm_replace *rep
     }
     stm_file_lock(f);
     join_writers(fs, f, &m->act.who, fi);
-    f->draft.born = !replace;
+    f->draft.born = !m->nameless;
     f->draft.replace = replace;
     stm_file_unlock(f);
-    if (replace)
+    if (m->nameless)
         (void)stm_file_orphan(fs, m->act.object.id);
     else if (m->act.object.line == m->act.object.id)
         stm_fresh_add(fs, m->act.object.id);
@@ -228,7 +214,7 @@ static int open_new(struct stm_fs *fs, struct making *m, struct stm_replace *rep
 }
 
 /* `word@v2.0.0`, `word@minor`: what the object is to replace. 0 and NULL for an ordinary name. */
-static int plan_replace(struct stm_fs *fs, struct making *m, const char *name, int flags, struct stm_replace **ret)
+static int plan_replace(struct stm_fs *fs, struct stm_making *m, const char *name, int flags, struct stm_replace **ret)
 {
     struct stm_pick p = {.fs = fs, .who = m->act.who, .parent = m->parent, .name = name};
     struct stm_view v = stm_view_head(fs->store);
@@ -258,22 +244,27 @@ static int plan_replace(struct stm_fs *fs, struct making *m, const char *name, i
                               .even_empty = (flags & O_ACCMODE) != O_RDONLY && flags & (O_TRUNC | O_EXCL)};
     memcpy(r->name, p.base.data, p.base.len);
     m->name.len = p.base.len; /* only asked whether it is junk: the base's name stands at its front */
-    m->parent = 0;
+    m->nameless = true;
     *ret = r;
     return 0;
 }
 
-static int create(struct stm_fs *fs, struct making *m, const char *name, struct fuse_file_info *fi, bool *ret_nameless)
+static int create(struct stm_fs *fs, struct stm_making *m, const char *name, struct fuse_file_info *fi)
 {
     struct stm_replace *replace = NULL;
-    int err = stm_name_allowed(m->parent, name);
+    int err = 0;
 
+    if (strcmp(name, "/") == 0) { /* O_TMPFILE (connection.c) */
+        m->nameless = true;
+        m->name = stm_slice_str("tmpfile");
+    } else {
+        err = stm_name_allowed(m->parent, name);
+        if (err == 0)
+            err = plan_replace(fs, m, name, fi->flags, &replace);
+    }
     if (err == 0)
-        err = plan_replace(fs, m, name, fi->flags, &replace);
-    *ret_nameless = replace != NULL;
-    if (err == 0)
-        err = stm_act_commit(fs, &m->act, build_create, m);
-    if (err == -EEXIST && !replace)
+        err = stm_act_commit(fs, &m->act, stm_build_make, m);
+    if (err == -EEXIST && !m->nameless)
         return create_open(fs, m, fi);
     if (err < 0) {
         free(replace);
@@ -285,20 +276,19 @@ static int create(struct stm_fs *fs, struct making *m, const char *name, struct 
 void stm_do_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
     struct stm_fs *fs = stm_fs_of(req);
-    struct making m = {.act = stm_act_of(req), .name = stm_slice_str(name)};
+    struct stm_making m = {.act = stm_act_of(req), .name = stm_slice_str(name)};
     struct stm_found found;
-    bool nameless = false;
     int err = stm_head_object(parent, &m.parent);
 
     m.n = (struct stm_new){.mode = S_IFREG | (mode & 07777), .uid = m.act.who.uid, .gid = m.act.who.gid};
     if (err == 0)
-        err = create(fs, &m, name, fi, &nameless);
+        err = create(fs, &m, name, fi);
     if (err < 0) {
         stm_reply_fail(req, "create", parent, err);
         return;
     }
     stm_found_object(fs, &m.act.who, &m.act.object, &found);
-    if (nameless)
+    if (m.nameless)
         found.e.entry_timeout = 0;
     if (fuse_reply_create(req, &found.e, fi) < 0) {
         struct stm_node node = {STM_NODE_HEAD, 0, m.act.object.id};

@@ -68,15 +68,26 @@ static int load_move(struct move *m)
     return err < 0 ? err : stm_object_load(&v, m->dst.object, &m->o);
 }
 
+/* A directory that gains a subdirectory must have a link left for it. */
+static int check_links(const struct move *m)
+{
+    bool moves = S_ISDIR(m->n.mode), returns = m->r->exchange && S_ISDIR(m->o.mode);
+    const struct stm_object *gains = moves ? m->to_dir : &m->from_dir;
+
+    if (m->to_dir == &m->from_dir || moves == returns || (m->over && !m->r->exchange))
+        return 0;
+    return gains->nlink >= STM_LINK_MAX ? -EMLINK : 0;
+}
+
 static int check_move(const struct move *m)
 {
-    int err = 0;
+    int err = check_links(m);
 
     if (m->over && m->r->noreplace)
         return -EEXIST;
     if (!m->over && m->r->exchange)
         return -ENOENT;
-    if (S_ISDIR(m->n.mode) && m->r->to_parent != m->r->from_parent)
+    if (err == 0 && S_ISDIR(m->n.mode) && m->r->to_parent != m->r->from_parent)
         err = not_below(m->t, m->n.id, m->r->to_parent);
     if (err == 0 && m->r->exchange && S_ISDIR(m->o.mode) && m->r->to_parent != m->r->from_parent)
         err = not_below(m->t, m->o.id, m->r->from_parent);

@@ -8,7 +8,7 @@
 #include "stemma/name.h"
 #include "tree_inner.h"
 
-enum { LINK_MAX_COUNT = 65000, WALK_MAX = 10000 };
+enum { WALK_MAX = 10000 };
 
 static const struct stm_slice keep_target = {NULL, 0};
 
@@ -219,7 +219,7 @@ int stm_tree_create(struct stm_txn *t, uint64_t parent, struct stm_slice name, c
         err = stm_dentry_load(&v, parent, name, &d);
         err = err == 0 ? -EEXIST : err == -ENOENT ? 0 : err;
     }
-    if (err == 0 && S_ISDIR(n->mode) && dir.nlink >= LINK_MAX_COUNT)
+    if (err == 0 && S_ISDIR(n->mode) && dir.nlink >= STM_LINK_MAX)
         err = -EMLINK;
     if (err == 0)
         err = new_object(t, &dir, n, stm_name_is_junk(name), &o);
@@ -241,44 +241,71 @@ int stm_tree_create(struct stm_txn *t, uint64_t parent, struct stm_slice name, c
     return err;
 }
 
+/* A nameless object gets its first name: from then on it is as if it had been created there. */
+static int name_first(struct stm_txn *t, uint64_t parent, struct stm_slice name, struct stm_object *o)
+{
+    struct stm_key orphan = stm_key_index(STM_IX_ORPHAN, o->id);
+
+    o->flags &= ~(uint32_t)(STM_OBJ_ORPHAN | STM_OBJ_NOHISTORY);
+    if (stm_name_is_junk(name))
+        o->flags |= STM_OBJ_NOHISTORY;
+    int err = stm_txn_delete(t, STM_INDEX, &orphan);
+    return err < 0 ? err : revive_line(t, parent, name, o);
+}
+
+/* An object that has a name gets another: a line that waits at that name is let go. */
+static int name_again(struct stm_txn *t, uint64_t parent, struct stm_slice name, struct stm_object *o)
+{
+    struct stm_view v = stm_txn_view(t);
+    uint64_t waits;
+
+    if (stm_name_is_junk(name))
+        return 0;
+    o->flags &= ~(uint32_t)STM_OBJ_NOHISTORY;
+    int err = S_ISREG(o->mode) ? stm_tombstone_load(&v, parent, name, &waits) : -ENOENT;
+    if (err == 0)
+        err = stm_tombstone_delete(t, parent, name);
+    return err == -ENOENT ? 0 : err;
+}
+
+static int check_link(const struct stm_object *o)
+{
+    if (S_ISDIR(o->mode))
+        return -EPERM;
+    if (o->nlink == 0 && !(o->flags & STM_OBJ_ORPHAN))
+        return -ENOENT;
+    return o->nlink >= STM_LINK_MAX ? -EMLINK : 0;
+}
+
 int stm_tree_link(struct stm_txn *t, uint64_t object, uint64_t parent, struct stm_slice name, struct stm_object *ret)
 {
     struct stm_view v = stm_txn_view(t);
     struct stm_object dir, o;
     struct stm_dentry d;
-    uint64_t waits;
     int err = stm_name_check(name);
 
     if (err == 0)
         err = stm_parent_load(t, parent, &dir);
     if (err == 0)
         err = stm_object_load(&v, object, &o);
+    if (err == 0)
+        err = check_link(&o);
     if (err < 0)
         return err;
-    if (S_ISDIR(o.mode))
-        return -EPERM;
-    if (o.nlink == 0)
-        return -ENOENT;
-    if (o.nlink >= LINK_MAX_COUNT)
-        return -EMLINK;
     err = stm_dentry_load(&v, parent, name, &d);
     if (err != -ENOENT)
         return err == 0 ? -EEXIST : err;
-    o.nlink++;
-    if (!stm_name_is_junk(name))
-        o.flags &= ~(uint32_t)STM_OBJ_NOHISTORY;
+    bool first = o.nlink++ == 0;
+    err = first ? name_first(t, parent, name, &o) : name_again(t, parent, name, &o);
     stm_object_touch(t, &o, false);
-    err = stm_object_put(t, &o, keep_target);
+    if (err == 0)
+        err = stm_object_put(t, &o, keep_target);
     if (err == 0)
         err = stm_dentry_put(t, parent, name, object, o.mode & S_IFMT);
-    if (err == 0 && S_ISREG(o.mode) && !stm_name_is_junk(name)) {
-        err = stm_tombstone_load(&v, parent, name, &waits); /* the name has another line from now on */
-        err = err == 0 ? stm_tombstone_delete(t, parent, name) : err == -ENOENT ? 0 : err;
-    }
     if (err == 0)
         err = stm_parent_change(t, &dir, 1, 0);
     if (err == 0)
-        err = stm_txn_log(t, 'l', object, parent, name);
+        err = stm_txn_log(t, first ? 'c' : 'l', object, parent, name);
     if (err == 0)
         *ret = o;
     return err;

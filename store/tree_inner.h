@@ -7,6 +7,8 @@
 
 #include "inner.h"
 
+enum { STM_LINK_MAX = 65000 }; /* names of an object, subdirectories of a directory */
+
 /* A directory that entries may be made in: -ENOTDIR, -ENOENT when it was removed. */
 STM_MUST_CHECK int stm_parent_load(struct stm_txn *t, uint64_t parent, struct stm_object *ret);
 /* Counts entries and subdirectories up or down, moves its times, and puts it. */

@@ -6,6 +6,7 @@
 
 #include "support/cmocka.h"
 #include "support/world.h"
+#include "tree_inner.h"
 
 static struct world w;
 static const uint64_t root = STM_ROOT_OBJECT;
@@ -158,6 +159,97 @@ static uint64_t list_some(const struct stm_view *v, uint64_t dir, uint64_t cooki
     }
     stm_dir_free(d);
     return cookie;
+}
+
+struct count {
+    uint64_t object;
+    uint32_t nlink;
+};
+
+static int build_count(struct stm_txn *t, void *arg)
+{
+    const struct count *c = arg;
+    struct stm_view v = stm_txn_view(t);
+    struct stm_object o;
+    int err = stm_object_load(&v, c->object, &o);
+
+    o.nlink = c->nlink;
+    return err < 0 ? err : stm_object_put(t, &o, (struct stm_slice){NULL, 0});
+}
+
+/* As if the object had so many links. */
+static void pretend_links(uint64_t object, uint32_t nlink)
+{
+    struct count c = {object, nlink};
+
+    assert_int_equal(stm_update(w.store, &w.change, build_count, &c, NULL), 0);
+}
+
+static int build_link(struct stm_txn *t, void *arg)
+{
+    struct stm_object o;
+
+    return stm_tree_link(t, *(const uint64_t *)arg, root, stm_slice_str("linked"), &o);
+}
+
+static void links_have_a_limit_wherever_they_come_from(void **state)
+{
+    uint64_t full = world_mkdir(&w, root, "full"), other = world_mkdir(&w, root, "other"), f = world_create(&w, root, "f");
+    uint64_t moving = world_mkdir(&w, other, "moving"), made;
+    struct stm_rename in = {.from_parent = root, .to_parent = full, .from = {"f", 1}, .to = {"inner", 5}, .exchange = true};
+
+    (void)state;
+    world_mkdir(&w, full, "inner");
+    world_create(&w, other, "plain");
+    pretend_links(full, STM_LINK_MAX);
+    assert_int_equal(world_try_create(&w, full, "new", S_IFDIR, &made), -EMLINK);
+    assert_int_equal(rename_in(other, "moving", full, "moved"), -EMLINK);
+    struct stm_rename back = {.from_parent = full, .to_parent = other, .from = {"x", 1}, .to = {"moving", 6}, .exchange = true};
+    world_create(&w, full, "x"); /* a file takes no link of its directory */
+    assert_int_equal(world_try_rename(&w, &back), -EMLINK);
+    back = (struct stm_rename){.from_parent = other, .to_parent = full, .from = {"moving", 6}, .to = {"x", 1}, .exchange = true};
+    assert_int_equal(world_try_rename(&w, &back), -EMLINK);
+    assert_int_equal(rename_in(full, "inner", full, "same"), 0); /* within the directory nothing is gained */
+    in.to = stm_slice_str("same");
+    assert_int_equal(rename_in(other, "moving", full, "same"), 0); /* over an empty one neither */
+    assert_int_equal(world_try_rename(&w, &in), 0);                /* a directory goes, a file comes */
+    assert_int_equal(world_object(&w, full).nlink, STM_LINK_MAX - 1);
+    pretend_links(full, 2);
+    assert_int_equal(world_find(&w, full, "same"), f);
+    assert_int_equal(world_find(&w, root, "f"), moving);
+    pretend_links(f, STM_LINK_MAX);
+    assert_int_equal(stm_update(w.store, &w.change, build_link, &f, NULL), -EMLINK);
+    pretend_links(f, 1);
+    assert_int_equal(stm_update(w.store, &w.change, build_link, &f, NULL), 0); /* control */
+}
+
+static int build_nameless(struct stm_txn *t, void *arg)
+{
+    struct stm_new n = {.mode = S_IFREG | 0600};
+    struct stm_object o;
+    int err = stm_tree_create(t, 0, stm_slice_str("tmpfile"), &n, &o);
+
+    *(uint64_t *)arg = o.id;
+    return err;
+}
+
+static void a_nameless_file_is_given_a_name(void **state)
+{
+    uint64_t old = world_create(&w, root, "linked"), fresh, second;
+
+    (void)state;
+    world_save(&w, old, "one", 0);
+    world_unlink(&w, root, "linked");
+    assert_int_equal(stm_update(w.store, &w.change, build_nameless, &fresh, NULL), 0);
+    assert_int_equal(stm_update(w.store, &w.change, build_link, &fresh, NULL), 0);
+    struct stm_object o = world_object(&w, fresh);
+    assert_int_equal(o.nlink, 1);
+    assert_int_equal(o.flags & STM_OBJ_ORPHAN, 0);
+    world_save(&w, fresh, "two", 0);
+    world_expect_chain(&w, fresh, "v1.0.0=one v1.0.1=two"); /* the line that waited */
+    assert_int_equal(stm_update(w.store, &w.change, build_nameless, &second, NULL), 0);
+    assert_int_equal(stm_update(w.store, &w.change, build_link, &second, NULL), -EEXIST);
+    assert_int_equal(stm_update(w.store, &w.change, build_link, &old, NULL), -ENOENT); /* removed, not an orphan */
 }
 
 static void cookies_stay_valid_while_names_come_and_go(void **state)
@@ -346,6 +438,8 @@ int main(void)
         T(rename_follows_posix),
         T(noreplace_and_exchange_do_what_they_say),
         T(hard_links_are_counted),
+        T(links_have_a_limit_wherever_they_come_from),
+        T(a_nameless_file_is_given_a_name),
         T(cookies_stay_valid_while_names_come_and_go),
         T(a_past_view_lists_what_was_there),
         T(paths_are_resolved_and_found_back),

@@ -54,6 +54,7 @@ struct stm_new {
  */
 STM_MUST_CHECK int stm_tree_create(struct stm_txn *txn, uint64_t parent, struct stm_slice name, const struct stm_new *n,
                                    struct stm_object *ret);
+/* Also gives an orphan a name again (a nameless file its first): then it goes on with a line that waits there, as if it were created. */
 STM_MUST_CHECK int stm_tree_link(struct stm_txn *txn, uint64_t object, uint64_t parent, struct stm_slice name, struct stm_object *ret);
 /* keep: a handle is open, so that what would be purged becomes an orphan. ret (may be NULL): the object after it. */
 STM_MUST_CHECK int stm_tree_unlink(struct stm_txn *txn, uint64_t parent, struct stm_slice name, bool keep, struct stm_object *ret);
