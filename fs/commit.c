@@ -16,6 +16,7 @@ int stm_act_commit(struct stm_fs *fs, struct stm_act *act, int (*build)(struct s
         .gid = act->who.gid,
         .pid = act->who.pid,
         .sync = act->sync,
+        .pressing = act->pressing,
     };
 
     if (fs->opt.read_only)

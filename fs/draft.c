@@ -100,8 +100,10 @@ static void touch(struct stm_fs *fs, struct stm_draft *d)
 int stm_draft_write(struct stm_fs *fs, struct stm_file *f, uint64_t off, const void *buf, size_t len)
 {
     struct stm_draft *d = &f->draft;
-    int err = stm_draft_load(fs, f, false);
+    int err = stm_store_room(fs->store, len);
 
+    if (err == 0)
+        err = stm_draft_load(fs, f, false);
     if (err == 0)
         err = stm_stage_write(&d->data, off, buf, len);
     if (err < 0)
@@ -281,6 +283,7 @@ static int commit(struct stm_fs *fs, struct stm_file *f, const struct stm_draft_
     struct stm_draft *d = &f->draft;
     struct stm_source source = {.size = d->data.size, .read = read_draft, .extent = draft_extent, .arg = &d->data};
     struct stm_act act = {.who = {.uid = d->uid, .gid = d->gid, .pid = d->pid, .unique = how->unique}, .sync = how->sync};
+    act.pressing = d->data.fd < 0; /* small, and accepted when it was written */
     struct stm_content content;
     int err;
 

@@ -148,7 +148,7 @@ void stm_reply_after(fuse_req_t req, const struct stm_inval *list, size_t n);
 /* commit.c: the one way in which requests change the store. */
 struct stm_act {
     struct stm_caller who;
-    bool sync;
+    bool sync, pressing; /* as in stm_change */
     /* What the request is answered from: filled by build, afresh on each run. A marker that commits with the change would hold these. */
     struct stm_object object;
     uint64_t other;

@@ -183,6 +183,7 @@ void stm_do_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
     struct removing r = {.fs = stm_fs_of(req), .act = stm_act_of(req), .name = stm_slice_str(name)};
     int err = stm_head_object(parent, &r.parent);
 
+    r.act.pressing = true;
     if (err == 0 && stm_name_is_root_entry(r.parent, name))
         err = -EPERM;
     if (err == 0)
@@ -206,6 +207,7 @@ void stm_do_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
     struct removing r = {.fs = stm_fs_of(req), .act = stm_act_of(req), .name = stm_slice_str(name)};
     int err = stm_head_object(parent, &r.parent);
 
+    r.act.pressing = true;
     if (err == 0 && stm_name_is_root_entry(r.parent, name))
         err = -EPERM;
     if (err == 0)

@@ -46,7 +46,7 @@ static int build_purge(struct stm_txn *txn, void *arg)
 
 static void purge(struct stm_fs *fs, const struct stm_caller *who, uint64_t object)
 {
-    struct stm_act act = {.who = *who};
+    struct stm_act act = {.who = *who, .pressing = true};
     int err = fs->opt.read_only ? 0 : stm_act_commit(fs, &act, build_purge, &object);
 
     if (err < 0)

@@ -39,10 +39,11 @@ static void do_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
     fuse_reply_none(req);
 }
 
-/* Of the filesystem that the store lies on; a store in memory makes its size up. */
+/* Of the filesystem that the store lies on, without what the store keeps free there; a store in memory makes its size up. */
 static void do_statfs(fuse_req_t req, fuse_ino_t ino)
 {
-    const char *path = stm_store_path(stm_fs_of(req)->store);
+    struct stm_store *store = stm_fs_of(req)->store;
+    const char *path = stm_store_path(store);
     struct statvfs s = {
         .f_bsize = 4096, .f_frsize = 4096, .f_blocks = MIB, .f_bfree = MIB, .f_bavail = MIB, .f_files = MIB, .f_ffree = MIB};
     (void)ino;
@@ -51,6 +52,8 @@ static void do_statfs(fuse_req_t req, fuse_ino_t ino)
         stm_reply_err(req, -errno);
         return;
     }
+    if (path[0] && s.f_frsize > 0)
+        s.f_bavail = stm_store_spare(store, (uint64_t)s.f_bavail * s.f_frsize) / s.f_frsize;
     s.f_namemax = STM_NAME_MAX;
     fuse_reply_statfs(req, &s);
 }

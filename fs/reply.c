@@ -27,7 +27,8 @@ void stm_reply_fail(fuse_req_t req, const char *op, uint64_t ino, int err)
     struct stm_fs *fs = stm_fs_of(req);
     int number = stm_errno_of(err);
 
-    if (number == EIO || number == ENOSPC || number == ENOMEM)
+    /* A full disk, and an engine that cannot write, have one line for all (stm_store_health). */
+    if ((number == EIO && err != stm_store_failing(fs->store)) || number == ENOMEM)
         stm_fs_log(fs, STM_FS_ERROR, "request_failed", "op=%s node=%#llx error=\"%s\" consequence=\"answered %s\"", op,
                    (unsigned long long)ino, stm_error_text(err), strerrorname_np(number));
     stm_reply_err(req, err);

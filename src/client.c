@@ -140,26 +140,27 @@ static int open_failed(const char *store, int err, char *why, struct stm_out *ou
 }
 
 /* A store is locked for a moment by every other command: try for a while before saying so. */
-int stm_client_open_for(const char *store, bool writes, bool takeover, struct stm_out *out, struct stm_store **ret)
+int stm_client_open_as(const struct stm_store_options *opt, struct stm_out *out, struct stm_store **ret)
 {
-    struct stm_store_options opt = {.path = store, .engine = STM_ENGINE_ROCKSDB, .read_only = !writes, .takeover = takeover};
     char *why = NULL;
     int err;
 
     for (int tries = 0;; tries++) {
-        err = stm_store_open(&opt, ret, &why);
+        err = stm_store_open(opt, ret, &why);
         if (err != STM_E_LOCKED || tries == LOCK_TRIES)
             break;
         free(why);
         why = NULL;
         pause_ms(LOCK_PAUSE_MS);
     }
-    return err < 0 ? open_failed(store, err, why, out) : 0;
+    return err < 0 ? open_failed(opt->path, err, why, out) : 0;
 }
 
 int stm_client_open(const char *store, bool writes, struct stm_out *out, struct stm_store **ret)
 {
-    return stm_client_open_for(store, writes, false, out, ret);
+    struct stm_store_options opt = {.path = store, .engine = STM_ENGINE_ROCKSDB, .read_only = !writes};
+
+    return stm_client_open_as(&opt, out, ret);
 }
 
 static int call_here(const char *store, const struct stm_service *service, const json_t *request, struct stm_out *out)

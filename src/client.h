@@ -22,10 +22,9 @@ int stm_run_on_path(const char *command, const char *path, const struct stm_args
 int stm_client_run(const char *command, const struct stm_resource *r, const struct stm_args *args, struct stm_out *out);
 
 /* Opens the store here, for writing or not; waits a little for a lock that is just being given up. 0, or a sentence and an exit code. */
-STM_MUST_CHECK int stm_client_open(const char *store, bool writes, struct stm_out *out, struct stm_store **ret);
-
-/* The same for a daemon: takeover as in struct stm_store_options. */
-STM_MUST_CHECK int stm_client_open_for(const char *store, bool writes, bool takeover, struct stm_out *out, struct stm_store **ret);
+int stm_client_open(const char *store, bool writes, struct stm_out *out, struct stm_store **ret);
+/* The same as one likes it; opt->path must be given. */
+STM_MUST_CHECK int stm_client_open_as(const struct stm_store_options *opt, struct stm_out *out, struct stm_store **ret);
 
 /*
  * Connects to the daemon of a store. The descriptor; -ENOENT when there is none (not mounted); -EACCES when it is somebody else's; -EINVAL

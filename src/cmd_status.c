@@ -10,6 +10,7 @@
 
 struct status {
     struct stm_store_stats store;
+    struct stm_health health;
     struct stm_fs_stats fs;
 };
 
@@ -21,6 +22,23 @@ static json_t *fs_json(const struct stm_fs_stats *f)
                      (json_int_t)f->open_handles);
 }
 
+/* "health" is one word; why, and since when, are beside it unless it is good. */
+static int add_health(json_t *object, const struct stm_health *h)
+{
+    char since[32];
+
+    stm_time_format(h->since_ns, since);
+    if (json_object_set_new(object, "health", json_string(stm_health_word(h->state))) < 0)
+        return -1;
+    if (h->state == STM_HEALTH_GOOD)
+        return 0;
+    return json_object_set_new(object, "health_error", json_string(stm_error_text(h->error))) < 0 ||
+                   json_object_set_new(object, "health_reason", json_string(stm_health_reason(h))) < 0 ||
+                   json_object_set_new(object, "health_since", json_string(since)) < 0
+               ? -1
+               : 0;
+}
+
 static json_t *store_json(const struct stm_env *env, const struct stm_store_stats *s)
 {
     return json_pack("{s:o, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b}", "store",
@@ -29,7 +47,8 @@ static json_t *store_json(const struct stm_env *env, const struct stm_store_stat
                      (json_int_t)s->bytes_on_disk, "keys", (json_int_t)s->keys_estimate, "engine_memory_bytes",
                      (json_int_t)s->engine_memory_bytes, "cache_hits", (json_int_t)s->cache_hits, "cache_misses",
                      (json_int_t)s->cache_misses, "cache_bytes", (json_int_t)s->cache_bytes, "commits", (json_int_t)s->commits, "groups",
-                     (json_int_t)s->groups, "conflicts", (json_int_t)s->conflicts, "degraded", s->degraded, "read_only", env->read_only);
+                     (json_int_t)s->groups, "conflicts", (json_int_t)s->conflicts, "degraded", s->degraded, "read_only",
+                     env->read_only || s->read_only);
 }
 
 static int print_json(const struct stm_env *env, const struct status *s)
@@ -38,6 +57,8 @@ static int print_json(const struct stm_env *env, const struct status *s)
     json_t *object = store_json(env, &s->store);
 
     stm_time_format(env->since_ns, since);
+    if (object != NULL && add_health(object, &s->health) < 0)
+        goto fail;
     if (object != NULL && json_object_set_new(object, "mounted", json_boolean(env->fs != NULL)) < 0)
         goto fail;
     if (object != NULL && env->fs != NULL &&
@@ -80,7 +101,7 @@ static void print_mount(const struct stm_env *env, const struct stm_fs_stats *f)
 
 static int print_text(const struct stm_env *env, const struct status *s)
 {
-    char disk[32], memory[32];
+    char disk[32], memory[32], since[32];
 
     size_text(s->store.bytes_on_disk, disk, sizeof(disk));
     size_text(s->store.engine_memory_bytes + s->store.cache_bytes, memory, sizeof(memory));
@@ -93,8 +114,12 @@ static int print_text(const struct stm_env *env, const struct status *s)
     stm_out_print(env->out, "ids used    %llu\n", (unsigned long long)s->store.objects_allocated);
     stm_out_print(env->out, "on disk     %s (%s)\n", disk, s->store.engine);
     stm_out_print(env->out, "in memory   %s\n", memory);
-    stm_out_print(env->out, "health      %s\n",
-                  s->store.degraded ? "writing fails: look at the disk and the log, then unmount and mount again" : "good");
+    stm_out_print(env->out, "health      %s", stm_health_word(s->health.state));
+    if (s->health.state != STM_HEALTH_GOOD) {
+        stm_time_format(s->health.since_ns, since);
+        stm_out_print(env->out, " since %s: %s (%s)", since, stm_health_reason(&s->health), stm_error_text(s->health.error));
+    }
+    stm_out_print(env->out, "\n");
     return STM_EXIT_OK;
 }
 
@@ -105,6 +130,7 @@ int stm_status_service(const struct stm_env *env, const json_t *request)
 
     if (err < 0)
         return stm_out_error(env->out, err, "%s", stm_store_path(env->store));
+    stm_store_health(env->store, &s.health);
     if (env->fs != NULL)
         stm_fs_stats(env->fs, &s.fs);
     return stm_request_flag(request, "json") ? print_json(env, &s) : print_text(env, &s);

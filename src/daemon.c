@@ -3,6 +3,7 @@
 
 #include "client.h"
 #include "guardian.h"
+#include "health.h"
 #include "log.h"
 #include "mountinfo.h"
 #include "process.h"
@@ -37,11 +38,13 @@ struct daemon {
     struct stm_guardian guardian;  /* the supervisor, seen from here */
     pthread_t runner;
     int prober, signals, ended; /* descriptors, open till the end; ended becomes readable when run has returned */
+    struct stm_health_watch health;
+    bool helpless; /* it was said that only a new mount helps */
     bool ready;
     int run_err; /* of stm_fs_run, valid once ended */
 };
 
-enum { RESPAWN_MS = 1000 };
+enum { TICK_MS = 1000 }; /* how often the store's health is looked at, and a missing supervisor is replaced */
 
 /* ---- opening and mounting; failures are printed while somebody still waits at the terminal, and logged after that ---- */
 
@@ -69,12 +72,24 @@ static int fail(const struct daemon *d, int code, const char *what, const char *
     return code;
 }
 
+/* A store that can only be read, for want of room, is mounted all the same: whoever waits at the terminal hears why. */
+static void tell_health(struct daemon *d, struct stm_out *out)
+{
+    struct stm_health h;
+
+    stm_store_health(d->store, &h);
+    if (h.state != STM_HEALTH_GOOD)
+        (void)stm_out_fail(out, 0, "%s: %s", d->setup->store, stm_health_reason(&h));
+}
+
 static int open_store(struct daemon *d, bool *ret_read_only)
 {
     bool mem = strcmp(d->setup->store, "mem:") == 0;
     struct stm_store_options opt = {.path = mem ? NULL : d->setup->store,
                                     .engine = mem ? STM_ENGINE_MEM : STM_ENGINE_ROCKSDB,
                                     .create = mem,
+                                    .or_read_only = true,
+                                    .takeover = d->takeover,
                                     .root_uid = geteuid(),
                                     .root_gid = getegid()};
     struct stm_out out = d->takeover ? (struct stm_out){.write = complain_in_log} : stm_out_terminal();
@@ -86,7 +101,9 @@ static int open_store(struct daemon *d, bool *ret_read_only)
         return err < 0 ? stm_out_error(&out, err, "mem:") : 0;
     }
     opt.read_only = *ret_read_only && access(d->setup->store, W_OK) < 0;
-    code = stm_client_open_for(d->setup->store, !opt.read_only, d->takeover, &out, &d->store);
+    code = stm_client_open_as(&opt, &out, &d->store);
+    if (code == 0 && !d->takeover)
+        tell_health(d, &out);
     (void)stm_out_release(&out);
     return code;
 }
@@ -134,7 +151,7 @@ static int make_server(struct daemon *d, bool read_only)
     if (strcmp(d->setup->store, "mem:") == 0)
         return 0; /* it has no directory for one */
     err = stm_server_new(d->setup->store, &env, &d->server);
-    if (err == -EROFS && read_only)
+    if ((err == -EROFS && read_only) || err == -ENOSPC)
         return 0;
     return err < 0 ? fail(d, STM_EXIT_FAILED, "the daemon's socket could not be made in the store", strerror(-err)) : 0;
 }
@@ -251,6 +268,18 @@ static void hear_signal(struct daemon *d)
     stm_fs_stop(d->fs);
 }
 
+/* The engine does not recover by itself; the next daemon may open it. */
+static void start_anew(struct daemon *d)
+{
+    if (d->handover != NULL) {
+        stm_log(STM_FS_WARNING, "store_reopen", "consequence=\"the next daemon tries to open it\"");
+        stm_fs_hand_over(d->fs);
+    } else if (!d->helpless) {
+        d->helpless = true;
+        stm_log(STM_FS_ERROR, "store_reopen", "consequence=\"changes fail until it is unmounted and mounted again\"");
+    }
+}
+
 /* Until the filesystem has stopped, by whatever cause. */
 static void wait_for_end(struct daemon *d)
 {
@@ -261,8 +290,10 @@ static void wait_for_end(struct daemon *d)
 
     while (fds[0].revents == 0) {
         fds[3].fd = d->guardian.process;
-        if (poll(fds, 4, d->handover != NULL && d->guardian.process < 0 ? RESPAWN_MS : -1) < 0)
+        if (poll(fds, 4, TICK_MS) < 0)
             continue;
+        if (stm_health_tick(&d->health, d->store))
+            start_anew(d);
         if (fds[1].revents != 0)
             hear_signal(d);
         if (fds[2].revents != 0 && !hear_prober(d))

@@ -75,11 +75,13 @@ static void lead(struct stm_store *s, struct stm_waiter *chain)
     uint64_t first_seq = stm_store_seq(s) + 1, commits = 0;
     int64_t now_ns = monotonic_ns(s);
     bool sync = false;
-    size_t total = 0;
+    size_t total = 0, bytes = 0;
     int err = 0;
 
-    for (struct stm_waiter *w = chain; w; w = w->next)
+    for (struct stm_waiter *w = chain; w; w = w->next) {
         total += w->txn->n_ops;
+        bytes += w->txn->arena.len;
+    }
     struct stm_op *ops = malloc(total * sizeof *ops);
     if (!ops) {
         for (struct stm_waiter *w = chain; w; w = w->next)
@@ -92,11 +94,13 @@ static void lead(struct stm_store *s, struct stm_waiter *chain)
         sync |= w->result == 0 && w->sync;
     }
     if (n > 0)
-        err = s->engine->ops->commit(s->engine, ops, n, sync);
+        err = stm_store_wrote(s, s->engine->ops->commit(s->engine, ops, n, sync));
     free(ops);
+    stm_room_spent(&s->room, bytes);
     if (err < 0) {
         refuse(s, chain, err);
     } else if (commits > 0) {
+        stm_watermark_committed(&s->watermark, first_seq + commits - 1);
         p->last_ns = now_ns;
         atomic_store_explicit(&p->published, first_seq + commits - 1, memory_order_release);
         atomic_fetch_add_explicit(&p->groups, 1, memory_order_relaxed);
@@ -216,7 +220,9 @@ int stm_store_sync(struct stm_store *s)
         f->running = true;
         stm_mutex_unlock(&f->mutex);
         uint64_t upto = stm_store_seq(s);
-        err = s->engine->ops->sync(s->engine);
+        err = stm_store_wrote(s, s->engine->ops->sync(s->engine));
+        if (err == 0)
+            stm_watermark_durable(&s->watermark, upto);
         stm_mutex_lock(&f->mutex);
         f->running = false;
         if (err == 0 && upto > f->synced)

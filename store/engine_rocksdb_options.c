@@ -13,9 +13,7 @@ enum {
     KIB = 1024,
     MIB = 1024 * KIB,
     BLOCK_CACHE = 64 * MIB,
-    MEMTABLES = 64 * MIB, /* of all families together */
-    MEMTABLE = 32 * MIB,  /* of one family */
-    WAL_LIMIT = 128 * MIB /* what has to be replayed after a crash, at most about this */
+    MEMTABLES = 64 * MIB /* of all families together; half of it of one; twice that is what has to be replayed after a crash, at most */
 };
 
 /* Errors */
@@ -102,14 +100,14 @@ static rocksdb_block_based_table_options_t *table_options(const struct tuning *t
 }
 
 /* What one family has of its own. No prefix extractor: keys have no common prefix length, and every iterator is bounded instead. */
-static void set_family(rocksdb_options_t *o, enum stm_space space, rocksdb_cache_t *cache)
+static void set_family(rocksdb_options_t *o, enum stm_space space, rocksdb_cache_t *cache, size_t memory)
 {
     const struct tuning *t = &tuning[space];
     rocksdb_block_based_table_options_t *table = table_options(t, cache);
 
     rocksdb_options_set_block_based_table_factory(o, table);
     rocksdb_block_based_options_destroy(table);
-    rocksdb_options_set_write_buffer_size(o, MEMTABLE);
+    rocksdb_options_set_write_buffer_size(o, memory / 2);
     rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 1);
     rocksdb_options_set_compression(o, rocksdb_lz4_compression);
     rocksdb_options_set_bottommost_compression(o, rocksdb_zstd_compression);
@@ -127,17 +125,19 @@ static void set_family(rocksdb_options_t *o, enum stm_space space, rocksdb_cache
 }
 
 /* What the whole database has; RocksDB takes it from the first options given to open. */
-static void set_database(rocksdb_options_t *o, bool create)
+static void set_database(rocksdb_options_t *o, const struct stm_engine_rocksdb_options *opt, size_t memory)
 {
     enum { LOG_NOTHING = 6 }; /* one above the highest level */
+    bool create = opt->create && !opt->read_only;
 
     rocksdb_options_set_create_if_missing(o, create);
     rocksdb_options_set_create_missing_column_families(o, create);
     rocksdb_options_set_paranoid_checks(o, 1);
     /* Refuses a flipped bit in the log, accepts the torn tail that a power cut leaves. */
-    rocksdb_options_set_wal_recovery_mode(o, rocksdb_tolerate_corrupted_tail_records_recovery);
-    rocksdb_options_set_max_total_wal_size(o, WAL_LIMIT);
-    rocksdb_options_set_db_write_buffer_size(o, MEMTABLES);
+    rocksdb_options_set_wal_recovery_mode(o,
+                                          opt->salvage ? rocksdb_point_in_time_recovery : rocksdb_tolerate_corrupted_tail_records_recovery);
+    rocksdb_options_set_max_total_wal_size(o, 2 * memory);
+    rocksdb_options_set_db_write_buffer_size(o, memory);
     rocksdb_options_set_max_background_jobs(o, 2);
     rocksdb_options_set_max_open_files(o, -1);
     rocksdb_options_set_max_file_opening_threads(o, 2);      /* the default, 16, are started anew at each open */
@@ -180,14 +180,15 @@ static rocksdb_ingestexternalfileoptions_t *ingest_options(void)
 void stm_rocks_options_init(struct stm_rocks_options *o, const struct stm_engine_rocksdb_options *opt)
 {
     size_t budget = opt->block_cache_bytes ? opt->block_cache_bytes : BLOCK_CACHE;
+    size_t memory = opt->memory_bytes ? opt->memory_bytes : MEMTABLES;
 
     o->chunk_cache = cache_new(budget / 8, 1);
     o->cache = cache_new(budget - budget / 8, 3);
     for (int i = 0; i < STM_FAMILIES; i++) {
         o->families[i] = rocksdb_options_create();
-        set_database(o->families[i], opt->create && !opt->read_only);
+        set_database(o->families[i], opt, memory);
         if (i < STM_SPACES)
-            set_family(o->families[i], (enum stm_space)i, i == STM_CHUNK ? o->chunk_cache : o->cache);
+            set_family(o->families[i], (enum stm_space)i, i == STM_CHUNK ? o->chunk_cache : o->cache, memory);
     }
     o->read = rocksdb_readoptions_create();
     o->write = rocksdb_writeoptions_create();

@@ -162,6 +162,17 @@ static int locked_by(const char *path, int fd, char **ret_why)
     return STM_E_LOCKED;
 }
 
+/* Over the old one, whose block a full disk has; a full disk without one is no reason to stop: the lock counts, not the number. */
+static int write_pid(int fd)
+{
+    char text[24];
+    int len = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+
+    if (pwrite(fd, text, (size_t)len, 0) != len)
+        return errno == ENOSPC || errno == EDQUOT ? 0 : -1;
+    return ftruncate(fd, len);
+}
+
 int stm_layout_lock(const char *path, bool shared, int *ret_fd, char **ret_why)
 {
     char *lock = NULL;
@@ -174,8 +185,8 @@ int stm_layout_lock(const char *path, bool shared, int *ret_fd, char **ret_why)
         err = system_error(ret_why, "cannot open", lock);
     else if (flock(fd, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0)
         err = errno == EWOULDBLOCK ? locked_by(path, fd, ret_why) : system_error(ret_why, "cannot lock", lock);
-    if (err == 0 && !shared && (ftruncate(fd, 0) < 0 || dprintf(fd, "%ld\n", (long)getpid()) < 0))
-        err = system_error(ret_why, "cannot write", lock);
+    if (err == 0 && !shared)
+        err = write_pid(fd) < 0 ? system_error(ret_why, "cannot write", lock) : 0;
     free(lock);
     if (err < 0 && fd >= 0)
         close(fd);

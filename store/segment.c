@@ -22,7 +22,10 @@ static int feed_ingest(struct stm_segment *s)
     for (uint32_t i = s->waiting_from; at < s->waiting.len; i++) {
         struct stm_key key = stm_key_chunk(s->id, i);
         uint32_t len = stm_get_u32(s->waiting.data + at);
-        int err = ops->ingest_put(s->ingest, stm_key_slice(&key), stm_slice(s->waiting.data + at + 4, len));
+        int err = stm_room_ask(&s->store->room, STM_WANT_GROW, len);
+        stm_room_spent(&s->store->room, len);
+        if (err == 0)
+            err = ops->ingest_put(s->ingest, stm_key_slice(&key), stm_slice(s->waiting.data + at + 4, len));
         if (err < 0)
             return err;
         at += 4 + len;
@@ -49,7 +52,8 @@ static int write_batch(struct stm_segment *s, uint32_t *index, size_t *at)
         bytes += len;
         n++;
     }
-    return e->ops->commit(e, ops, n, false);
+    stm_room_spent(&s->store->room, bytes);
+    return stm_store_wrote(s->store, e->ops->commit(e, ops, n, false));
 }
 
 /* Appends the chunk's frame to what is waiting. */
@@ -107,7 +111,7 @@ int stm_segment_finish(struct stm_segment *s)
     int err = 0;
 
     if (s->ingest) {
-        err = s->store->engine->ops->ingest_finish(s->ingest, false);
+        err = stm_store_wrote(s->store, s->store->engine->ops->ingest_finish(s->ingest, false));
         s->ingest = NULL;
     }
     while (err == 0 && at < s->waiting.len)

@@ -10,7 +10,9 @@
 #include "cache.h"
 #include "engine.h"
 #include "lock.h"
+#include "room.h"
 #include "stemma/store.h"
+#include "watermark.h"
 
 /* Lock ranks (docs/LOCKING.md). */
 enum stm_rank { STM_RANK_PIPELINE = 30, STM_RANK_IDS = 40, STM_RANK_CACHE = 50, STM_RANK_ENGINE = 60 };
@@ -40,19 +42,34 @@ struct stm_flush {
 };
 
 struct stm_store {
+    /* changed by stm_store_reopen alone, from reading to writing */
+    struct stm_engine *_Atomic engine;
+    struct stm_engine *retired;
+    atomic_bool read_only;
+    _Atomic int refusal; /* what every change is answered with: 0, -EROFS, or why the store could only be opened for reading */
     /* immutable after open */
-    struct stm_engine *engine;
+    struct stm_store_options how; /* its pointers are not ours */
     struct stm_cache *cache;
     struct stm_clock clock;
     char *path, *stage;
     char uuid[33];
-    bool read_only;
     int lock_fd;
+    struct stm_watermark watermark;
+    /* atomic, or with locks of its own */
+    struct stm_room room;
+    uint64_t lost;           /* commits that a salvage went on without */
+    _Atomic int write_error; /* of the engine's last write; 0: it worked */
     /* own locks */
     struct stm_pipeline pipeline;
     struct stm_flush flush;
     struct stm_mutex ids; /* guards the two below */
     uint64_t next_id, id_limit;
+    struct stm_mutex health_lock; /* guards the rest (health.c) */
+    struct stm_health health;
+    int64_t opened_ns;
 };
+
+/* Notes how a write of the engine went; returns err (health.c). */
+int stm_store_wrote(struct stm_store *s, int err);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "inner.h"
 #include "layout.h"
+#include "recover.h"
 #include "segment.h"
 
 enum { ID_BLOCK = 4096, UUID_BYTES = 16, DEFAULT_CACHE = 32 << 20, SMALL_FRAME = STM_FRAME_HEAD + 32 + STM_FRAME_TAIL };
@@ -46,7 +47,7 @@ static int sys_put(struct stm_store *s, const char *name, const void *payload, s
     memcpy(frame + STM_FRAME_HEAD, payload, len);
     stm_frame_close(STM_SYS, stm_key_slice(&key), frame, size);
     struct stm_op op = {STM_OP_PUT, STM_SYS, stm_key_slice(&key), stm_slice(frame, size)};
-    return s->engine->ops->commit(s->engine, &op, 1, sync);
+    return stm_store_wrote(s, s->engine->ops->commit(s->engine, &op, 1, sync));
 }
 
 static int sys_get(struct stm_store *s, const char *name, void *payload, size_t len)
@@ -95,13 +96,18 @@ static int alloc_store(const struct stm_store_options *opt, struct stm_store **r
         return -ENOMEM;
     s->lock_fd = -1;
     s->clock = opt->clock ? *opt->clock : stm_clock_system();
+    s->how = *opt;
     s->read_only = opt->read_only;
+    s->refusal = opt->read_only ? -EROFS : 0;
+    s->watermark.fd = -1;
+    stm_room_none(&s->room);
     s->path = strdup(opt->path ? opt->path : "");
     if (!s->path || asprintf(&s->stage, "%s%s", s->path, opt->path ? "/stage" : "") < 0)
         s->stage = NULL;
     stm_mutex_init(&s->pipeline.mutex, STM_RANK_PIPELINE, "pipeline");
     stm_mutex_init(&s->flush.mutex, STM_RANK_PIPELINE, "flush");
     stm_mutex_init(&s->ids, STM_RANK_IDS, "ids");
+    stm_mutex_init(&s->health_lock, STM_RANK_CACHE, "health");
     pthread_cond_init(&s->pipeline.idle, NULL);
     pthread_cond_init(&s->flush.done, NULL);
     s->pipeline.last = &s->pipeline.first;
@@ -114,12 +120,17 @@ static void free_store(struct stm_store *s)
 {
     if (s->engine)
         s->engine->ops->free(s->engine);
+    if (s->retired)
+        s->retired->ops->free(s->retired);
     if (s->engine && s->path[0] && !s->read_only)
         stm_layout_tidy(s->path);
     stm_cache_free(s->cache);
     stm_mutex_release(&s->pipeline.mutex);
     stm_mutex_release(&s->flush.mutex);
     stm_mutex_release(&s->ids);
+    stm_mutex_release(&s->health_lock);
+    stm_room_release(&s->room);
+    stm_watermark_close(&s->watermark, false);
     pthread_cond_destroy(&s->pipeline.idle);
     pthread_cond_destroy(&s->flush.done);
     if (s->lock_fd >= 0)
@@ -127,26 +138,6 @@ static void free_store(struct stm_store *s)
     free(s->path);
     free(s->stage);
     free(s);
-}
-
-static int open_engine(struct stm_store *s, const struct stm_store_options *opt, char **ret_why)
-{
-    char *dir = NULL;
-    int err;
-
-    if (opt->engine == STM_ENGINE_MEM)
-        return stm_engine_mem_new(&s->engine);
-    if (asprintf(&dir, "%s/db", s->path) < 0)
-        return -ENOMEM;
-    struct stm_engine_rocksdb_options o = {dir, s->stage, opt->create, opt->read_only, opt->block_cache_bytes};
-    char *said = NULL;
-    err = stm_engine_rocksdb_new(&o, &s->engine, &said);
-    if (err < 0 && ret_why &&
-        asprintf(ret_why, "cannot open the store %s: %s%s%s", s->path, stm_error_text(err), said ? ": " : "", said ? said : "") < 0)
-        *ret_why = NULL;
-    free(said);
-    free(dir);
-    return err;
 }
 
 /* What a new store holds: its identity and a root directory. */
@@ -182,39 +173,7 @@ static int write_first_records(struct stm_store *s, const struct stm_store_optio
     return err;
 }
 
-/* The newest commit in the log. */
-static int load_published(struct stm_store *s)
-{
-    struct stm_engine *e = s->engine;
-    struct stm_key top = stm_key_log(UINT64_MAX);
-    struct stm_log_record r;
-    struct stm_slice key, value;
-    struct stm_iter *it;
-    uint64_t seq = 0;
-    int err = e->ops->iter_new(e, STM_LOG, stm_slice(NULL, 0), stm_slice(NULL, 0), 0, &it);
-
-    if (err < 0)
-        return err;
-    err = e->ops->iter_seek_back(it, stm_key_slice(&top));
-    if (err > 0) {
-        e->ops->iter_get(it, &key, &value);
-        err = key.len == 8 ? 0 : STM_E_CORRUPT;
-        seq = err == 0 ? stm_get_u64(key.data) : 0;
-    } else if (err == 0) {
-        err = STM_E_CORRUPT; /* every store has the commit that made its root */
-    }
-    e->ops->iter_free(it);
-    if (err == 0)
-        err = stm_log_get(s, seq, &r, NULL, NULL);
-    if (err < 0)
-        return err;
-    atomic_store(&s->pipeline.published, seq);
-    s->pipeline.last_ns = r.recorded_ns;
-    s->flush.synced = seq; /* what was there at open is as durable as it will get; newer commits count from here */
-    return 0;
-}
-
-static int load_records(struct stm_store *s)
+static int load_records(struct stm_store *s, char **ret_why)
 {
     uint8_t super[4 + UUID_BYTES], limit[8];
     int err = sys_get(s, "super", super, sizeof super);
@@ -230,7 +189,7 @@ static int load_records(struct stm_store *s)
         s->next_id = s->id_limit = stm_get_u64(limit);
     if (err < 0 && err != -ENOENT)
         return err;
-    return load_published(s);
+    return stm_recover_commits(s, ret_why);
 }
 
 static int purge_one(struct stm_txn *t, void *arg)
@@ -263,7 +222,7 @@ int stm_orphans_each(struct stm_store *s, int (*each)(void *arg, uint64_t object
 /* Objects without a name whose last handle was open when an earlier process ended. */
 static int sweep_orphan(void *arg, uint64_t object)
 {
-    return stm_update(arg, &(struct stm_change){0}, purge_one, &object, NULL);
+    return stm_update(arg, &(struct stm_change){.pressing = true}, purge_one, &object, NULL);
 }
 
 /*
@@ -287,7 +246,9 @@ static int sweep(struct stm_store *s, bool takeover)
     if (err == 0 && !takeover)
         err = stm_orphans_each(s, sweep_orphan, s);
     stm_put_u64(mark, s->next_id);
-    return err < 0 ? err : sys_put(s, "swept", mark, sizeof mark, false);
+    if (err == 0)
+        err = sys_put(s, "swept", mark, sizeof mark, false);
+    return err == -ENOSPC || err == -EDQUOT ? 0 : err; /* another time: a full disk is no reason not to read */
 }
 
 static int open_files(struct stm_store *s, const struct stm_store_options *opt, char **ret_why)
@@ -297,7 +258,9 @@ static int open_files(struct stm_store *s, const struct stm_store_options *opt, 
     if (!opt->path)
         return opt->engine == STM_ENGINE_MEM ? 0 : -EINVAL;
     err = opt->create ? stm_layout_create(opt->path, ret_why) : stm_layout_check(opt->path, ret_why);
-    return err < 0 ? err : stm_layout_lock(opt->path, opt->read_only, &s->lock_fd, ret_why);
+    if (err == 0)
+        err = stm_layout_lock(opt->path, opt->read_only, &s->lock_fd, ret_why);
+    return err < 0 || opt->read_only ? err : stm_room_init(&s->room, opt->path);
 }
 
 int stm_store_open(const struct stm_store_options *opt, struct stm_store **ret, char **ret_why)
@@ -313,11 +276,11 @@ int stm_store_open(const struct stm_store_options *opt, struct stm_store **ret, 
     if (err == 0)
         err = stm_cache_new(opt->content_cache_bytes ? opt->content_cache_bytes : DEFAULT_CACHE, &s->cache);
     if (err == 0)
-        err = open_engine(s, opt, ret_why);
+        err = stm_recover_engine(s, ret_why);
     if (err == 0 && fresh)
         err = write_first_records(s, opt);
     if (err == 0)
-        err = load_records(s);
+        err = load_records(s, ret_why);
     if (err == 0 && !s->read_only)
         err = sweep(s, opt->takeover);
     if (err == 0 && fresh && opt->path)
@@ -329,7 +292,23 @@ int stm_store_open(const struct stm_store_options *opt, struct stm_store **ret, 
             free_store(s);
         return err;
     }
+    s->opened_ns = stm_store_now_ns(s);
+    (void)stm_room_look(&s->room);
     *ret = s;
+    return 0;
+}
+
+int stm_store_reopen(struct stm_store *s)
+{
+    if (s->refusal == 0 || s->refusal == -EROFS)
+        return 0;
+    int err = stm_recover_writing(s);
+    if (err < 0)
+        return err;
+    s->read_only = false;
+    if (sweep(s, true) < 0) /* what is open stays */
+        atomic_store(&s->write_error, -EIO);
+    s->refusal = 0;
     return 0;
 }
 
@@ -343,6 +322,7 @@ int stm_store_close(struct stm_store *s)
     stm_pipeline_alone_end(s);
     if (!s->read_only)
         err = stm_store_sync(s);
+    stm_watermark_close(&s->watermark, err == 0);
     free_store(s);
     return err;
 }
@@ -370,7 +350,8 @@ int stm_store_stats(struct stm_store *s, struct stm_store_stats *ret)
                                     .commits = atomic_load(&s->pipeline.commits),
                                     .groups = atomic_load(&s->pipeline.groups),
                                     .conflicts = atomic_load(&s->pipeline.conflicts),
-                                    .degraded = es.degraded,
+                                    .degraded = es.degraded || atomic_load(&s->write_error) < 0,
+                                    .lost_commits = s->lost,
                                     .read_only = s->read_only,
                                     .engine = s->engine->ops->name};
     return 0;

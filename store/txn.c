@@ -358,8 +358,11 @@ int stm_update(struct stm_store *s, const struct stm_change *change, int (*build
     uint64_t seq = 0;
     int err = STM_E_CONFLICT;
 
-    if (s->read_only)
-        return -EROFS;
+    if (s->refusal < 0)
+        return s->refusal;
+    int full = stm_room_ask(&s->room, change->pressing ? STM_WANT_PRESS : STM_WANT_GROW, 0);
+    if (full < 0)
+        return full;
     for (int i = 0; i < MAX_TRIES && err == STM_E_CONFLICT; i++) {
         stm_txn_begin(&t, s, change);
         err = try_update(&t, build, arg, false, &seq);

@@ -27,6 +27,7 @@ struct stm_change {
     const char *author;   /* "Name <mail>" or NULL: the uid says it all */
     const char *message;  /* or NULL */
     bool sync;            /* durable against power loss on return */
+    bool pressing;        /* a removal, or what was accepted already: goes on for longer when the disk is full */
     struct stm_slice tag; /* the caller's own, up to STM_TAG_MAX bytes: kept in the log record, read back by stm_log_get and stm_log_each */
 };
 
