@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "stage.h"
+#include "stemma/store.h"
 
 enum { MAP_WORDS = 512, MAP_BITS = MAP_WORDS * 64 }; /* of one page of the map */
 
@@ -62,6 +63,24 @@ static int map_set_all(struct stm_stage *st, uint64_t first, uint64_t last)
         } else {
             b++;
         }
+    }
+    return err;
+}
+
+static int pwrite_all(int fd, const uint8_t *buf, size_t len, uint64_t off);
+
+/* Writes the words of the map that tell of blocks first to last to its file. */
+static int map_store(const struct stm_stage *st, uint64_t first, uint64_t last)
+{
+    int err = 0;
+
+    if (st->map_fd < 0)
+        return 0;
+    for (uint64_t page = first / MAP_BITS; err == 0 && page <= last / MAP_BITS; page++) {
+        uint64_t from = page == first / MAP_BITS ? first % MAP_BITS / 64 : 0;
+        uint64_t to = page == last / MAP_BITS ? last % MAP_BITS / 64 : MAP_WORDS - 1;
+        uint64_t off = (page * MAP_WORDS + from) * sizeof(uint64_t);
+        err = pwrite_all(st->map_fd, (const uint8_t *)(st->map[page] + from), (to - from + 1) * sizeof(uint64_t), off);
     }
     return err;
 }
@@ -163,44 +182,78 @@ static void mem_free(struct stm_stage *st)
     st->mem_cap = 0;
 }
 
-static int open_file(struct stm_stage *st)
+static int open_named(const struct stm_stage *st, const char *suffix, int flags, int *ret_fd)
 {
-    if (st->dir[0] == 0) {
-        st->fd = memfd_create("stemma-draft", MFD_CLOEXEC);
-        return st->fd < 0 ? -errno : 0;
-    }
-    if (asprintf(&st->path, "%s/%016llx", st->dir, (unsigned long long)st->id) < 0) {
-        st->path = NULL;
+    char *path = NULL;
+
+    if (asprintf(&path, "%s%s", st->path, suffix) < 0)
         return -ENOMEM;
-    }
-    st->fd = open(st->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (st->fd >= 0)
-        return 0;
-    int err = -errno;
-    free(st->path);
-    st->path = NULL;
+    *ret_fd = open(path, O_RDWR | O_CLOEXEC | flags, 0600);
+    int err = *ret_fd < 0 ? -errno : 0;
+    free(path);
     return err;
 }
 
 static void close_file(struct stm_stage *st)
 {
+    char *map = NULL;
+
     if (st->fd >= 0)
         close(st->fd);
-    if (st->path)
+    if (st->path && !st->leave)
         unlink(st->path);
+    if (st->map_fd >= 0) {
+        close(st->map_fd);
+        if (!st->leave && asprintf(&map, "%s.map", st->path) >= 0)
+            unlink(map);
+        free(map);
+    }
     free(st->path);
     st->path = NULL;
-    st->fd = -1;
+    st->fd = st->map_fd = -1;
+}
+
+/* flags: O_CREAT | O_EXCL, or 0 for one that is there. */
+static int open_file(struct stm_stage *st, int flags)
+{
+    int err;
+
+    if (st->dir[0] == 0) {
+        st->fd = memfd_create("stemma-draft", MFD_CLOEXEC);
+        return st->fd < 0 ? -errno : 0;
+    }
+    if (asprintf(&st->path, "%s/" STM_STAGE_DRAFT "%016llx", st->dir, (unsigned long long)st->id) < 0) {
+        st->path = NULL;
+        return -ENOMEM;
+    }
+    err = open_named(st, "", flags, &st->fd);
+    if (err == 0 && st->keep) {
+        err = open_named(st, ".map", flags, &st->map_fd);
+        if (err < 0 && flags == 0)
+            st->leave = true; /* another may know better */
+    }
+    if (err == 0)
+        return 0;
+    if (st->fd < 0) { /* nothing of ours to be removed */
+        free(st->path);
+        st->path = NULL;
+    }
+    close_file(st);
+    st->leave = false;
+    return err;
 }
 
 /* Moves the content from memory to a file. */
 static int spill(struct stm_stage *st)
 {
-    int err = open_file(st);
+    uint64_t blocks = (st->size + STM_STAGE_BLOCK - 1) / STM_STAGE_BLOCK;
+    int err = open_file(st, O_CREAT | O_EXCL);
 
-    for (uint64_t b = 0; err == 0 && b * STM_STAGE_BLOCK < st->size; b++)
+    for (uint64_t b = 0; err == 0 && b < blocks; b++)
         err = map_set(st, b);
-    if (err == 0 && st->size > 0)
+    if (err == 0 && blocks > 0)
+        err = map_store(st, 0, blocks - 1);
+    if (err == 0 && blocks > 0)
         err = pwrite_all(st->fd, st->mem, (size_t)st->size, 0);
     if (err < 0) {
         close_file(st);
@@ -210,17 +263,75 @@ static int spill(struct stm_stage *st)
     return 0;
 }
 
-int stm_stage_init(struct stm_stage *st, const struct stm_stage_base *base, const char *dir, uint64_t id)
+int stm_stage_spill(struct stm_stage *st)
+{
+    return st->dir && st->fd < 0 ? spill(st) : 0;
+}
+
+static int start(struct stm_stage *st, const struct stm_stage_base *base, const char *dir, uint64_t id)
 {
     _Atomic uint64_t *gauge = st->memory_gauge;
-    int err;
 
-    *st = (struct stm_stage){.base = *base, .size = base->size, .base_len = base->size, .fd = -1, .id = id, .memory_gauge = gauge};
+    *st = (struct stm_stage){.base = *base,
+                             .size = base->size,
+                             .base_len = base->size,
+                             .fd = -1,
+                             .map_fd = -1,
+                             .keep = st->keep,
+                             .id = id,
+                             .memory_gauge = gauge};
     st->dir = strdup(dir);
-    if (!st->dir)
-        return -ENOMEM;
+    return st->dir ? 0 : -ENOMEM;
+}
+
+/* Reads the map back; holes of its file are blocks that nobody wrote. */
+static int map_load(struct stm_stage *st)
+{
+    enum { PAGE = MAP_WORDS * sizeof(uint64_t) };
+    off_t at = 0;
+    int err = 0;
+
+    while (err == 0 && (at = lseek(st->map_fd, at, SEEK_DATA)) >= 0) {
+        uint64_t page = (uint64_t)at / PAGE;
+        err = map_grow(st, page);
+        if (err == 0)
+            err = pread_zero(st->map_fd, (uint8_t *)st->map[page], PAGE, page * PAGE);
+        at = (off_t)((page + 1) * PAGE);
+    }
+    if (err == 0 && at < 0 && errno != ENXIO)
+        err = -errno;
+    return err;
+}
+
+int stm_stage_reopen(struct stm_stage *st, const struct stm_stage_base *base, const char *dir, uint64_t id, uint64_t size,
+                     uint64_t base_len)
+{
+    struct stat s;
+    int err = start(st, base, dir, id);
+
+    if (err < 0)
+        return err;
+    st->size = size;
+    st->base_len = base_len;
+    err = dir[0] ? open_file(st, 0) : -ENOENT;
+    if (err == 0)
+        err = map_load(st);
+    /* A write that was not answered may have made it longer. */
+    if (err == 0 && (fstat(st->fd, &s) < 0 || (s.st_size > (off_t)size && ftruncate(st->fd, (off_t)size) < 0)))
+        err = -errno;
+    if (err < 0)
+        stm_stage_release(st);
+    return err;
+}
+
+int stm_stage_init(struct stm_stage *st, const struct stm_stage_base *base, const char *dir, uint64_t id)
+{
+    int err = start(st, base, dir, id);
+
+    if (err < 0)
+        return err;
     if (base->size > STM_STAGE_MEMORY) {
-        err = open_file(st);
+        err = open_file(st, O_CREAT | O_EXCL);
     } else {
         err = mem_reserve(st, (size_t)base->size);
         if (err == 0 && base->size > 0)
@@ -234,8 +345,6 @@ int stm_stage_init(struct stm_stage *st, const struct stm_stage_base *base, cons
 
 void stm_stage_release(struct stm_stage *st)
 {
-    _Atomic uint64_t *gauge = st->memory_gauge;
-
     if (!st->dir)
         return;
     mem_free(st);
@@ -244,7 +353,7 @@ void stm_stage_release(struct stm_stage *st)
         free(st->map[i]);
     free(st->map);
     free(st->dir);
-    *st = (struct stm_stage){.fd = -1, .memory_gauge = gauge};
+    *st = (struct stm_stage){.fd = -1, .map_fd = -1, .keep = st->keep, .memory_gauge = st->memory_gauge};
 }
 
 /* Brings into the file what shows of a block that is about to be written in part. */
@@ -272,7 +381,9 @@ static int claim(struct stm_stage *st, uint64_t off, uint64_t end)
         err = fill_block(st, first);
     if (err == 0 && end % STM_STAGE_BLOCK != 0)
         err = fill_block(st, last);
-    return err < 0 ? err : map_set_all(st, first, last);
+    if (err == 0)
+        err = map_set_all(st, first, last);
+    return err < 0 ? err : map_store(st, first, last);
 }
 
 int stm_stage_write(struct stm_stage *st, uint64_t off, const void *buf, size_t len)

@@ -9,6 +9,10 @@
  *     n = stm_stage_read(&st, 0, buf, sizeof buf);
  *     stm_stage_release(&st);
  *
+ * With `keep` set a stage file survives the process: a file beside it has the map, written before the bytes that it tells of (a write that was
+ * not answered will be asked for again), and stm_stage_reopen goes on with both. Page cache is enough: they outlive a process, not
+ * a power cut.
+ *
  * Invariants: (1) bytes at or after size read as nothing, and as zero once the size grows over them; (2) base bytes at or after base_len are never
  * shown again, whatever the size becomes.
  * Thread-safety: one thread at a time.
@@ -37,8 +41,10 @@ struct stm_stage {
     struct stm_stage_base base;
     uint8_t *mem; /* the content while fd < 0 */
     size_t mem_cap;
-    int fd;           /* the file */
+    int fd, map_fd;   /* the file, and the one that has the map (-1: none) */
     char *dir, *path; /* dir "" : a file without a name */
+    bool keep;        /* set before stm_stage_init: for a successor */
+    bool leave;       /* stm_stage_release leaves the files where they are */
     uint64_t id;
     uint64_t **map; /* pages of bits, one bit a block; NULL pages are all zero */
     size_t map_pages;
@@ -47,6 +53,14 @@ struct stm_stage {
 
 /* dir is copied. With a base of at most STM_STAGE_MEMORY it is read now. 0, -ENOMEM, or the base's error. */
 STM_MUST_CHECK int stm_stage_init(struct stm_stage *st, const struct stm_stage_base *base, const char *dir, uint64_t id);
+/*
+ * Goes on with the file of another stage that had `keep` set: its id, size and base_len. What was not yet answered when that one ended may be
+ * there or not. -ENOENT: there is no such file.
+ */
+STM_MUST_CHECK int stm_stage_reopen(struct stm_stage *st, const struct stm_stage_base *base, const char *dir, uint64_t id, uint64_t size,
+                                    uint64_t base_len);
+/* Moves the content into a file, if it is in memory. */
+STM_MUST_CHECK int stm_stage_spill(struct stm_stage *st);
 /* Frees, and removes the file. A zeroed stage may be released. */
 void stm_stage_release(struct stm_stage *st);
 /* Grows the content as needed. 0, -EFBIG, -ENOSPC, -ENOMEM, others: I/O. A failed write may have changed bytes of its range. */
