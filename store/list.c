@@ -111,8 +111,10 @@ int stm_writer_store(struct stm_writer *w, struct stm_slice raw, const struct st
     int err = find_stored(w->store, hash, raw.len, ret);
 
     if (err == 0) {
-        /* A chunk that cannot be read is no reason to fail: store the bytes anew. */
+        /* A chunk that cannot be read is no reason to fail: store the bytes anew. Want of memory says nothing about the chunk. */
         err = stm_chunk_get(w->store, ret, &stored);
+        if (err == -ENOMEM)
+            return err;
         bool same = err == 0 && stm_slice_eq(stm_slice(stored->data, stored->len), raw);
         if (err == 0)
             stm_cache_unref(w->store->cache, stored);
