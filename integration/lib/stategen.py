@@ -56,6 +56,11 @@ class Generator:
         used = sorted(self.machine.here.slots)
         return self.rng.choice(used) if used and self.rng.random() < 0.95 else self.rng.randrange(SLOTS)
 
+    def dir_slot(self):
+        """Mostly a directory's."""
+        dirs = sorted(s for s, fd in self.machine.here.slots.items() if stat.S_ISDIR(os.fstat(fd).st_mode))
+        return self.rng.choice(dirs) if dirs and self.rng.random() < 0.8 else self.slot()
+
     def length(self):
         r = self.rng
         return r.choice(LENGTHS) if r.random() < 0.995 else 1_500_000
@@ -76,13 +81,13 @@ class Generator:
         return flags
 
     def args_open(self):
-        return [self.rng.randrange(SLOTS), self.other(), self.flags(), self.rng.choice(MODES)]
+        return [self.rng.randrange(SLOTS), self.other() if self.rng.random() < 0.8 else self.path(), self.flags(), self.rng.choice(MODES)]
 
     def args_openat(self):
-        return [self.rng.randrange(SLOTS), self.slot(), self.rng.choice(NAMES + ["."]), self.flags(), 0o644]
+        return [self.rng.randrange(SLOTS), self.dir_slot(), self.rng.choice(NAMES + ["."]), self.flags(), 0o644]
 
     def args_mkdirat(self):
-        return [self.slot(), self.rng.choice(NAMES), 0o755]
+        return [self.dir_slot(), self.rng.choice(NAMES), 0o755]
 
     def args_mkdir(self):
         return [self.path(), self.rng.choice(MODES + [0o777] * 15)]
@@ -132,7 +137,10 @@ class Generator:
     def args_fstat(self):
         return [self.slot()]
 
-    args_close = args_flistxattr = args_listfd = args_fstat
+    args_close = args_flistxattr = args_fstat
+
+    def args_listfd(self):
+        return [self.dir_slot()]
 
     def args_fchmod(self):
         return [self.slot(), self.rng.choice(MODES)]
@@ -202,7 +210,7 @@ class Generator:
         return [self.path(), self.rng.randrange(100)]
 
 
-WEIGHTS = [("open", 16), ("openat", 3), ("mkdirat", 1), ("mkdir", 5), ("mknod", 3), ("symlink", 3), ("link", 4), ("unlink", 4), ("rmdir", 3),
+WEIGHTS = [("open", 16), ("openat", 3), ("mkdirat", 2), ("mkdir", 5), ("mknod", 3), ("symlink", 3), ("link", 4), ("unlink", 4), ("rmdir", 3),
            ("rename", 8), ("readlink", 1), ("umask", 1), ("stat", 2), ("access", 3), ("chmod", 5), ("chown", 4), ("utimens", 3),
            ("futimens", 1), ("fstat", 1), ("fchmod", 2), ("fchown", 2), ("statfs", 1), ("setxattr", 3), ("getxattr", 2), ("listxattr", 2),
            ("removexattr", 3), ("fsetxattr", 1), ("flistxattr", 1), ("save", 10), ("truncate", 3), ("close", 5), ("dup", 2), ("pread", 4),
