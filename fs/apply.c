@@ -119,6 +119,8 @@ int stm_fs_apply(struct stm_fs *fs, const struct stm_fs_affected *list, size_t n
     wait_for_flights(fs);
     err = stm_notify_wait(fs, invals, invals_n);
     if (err == 0) {
+        /* If this daemon dies now, the next one tells the kernel. */
+        atomic_store(&fs->remains->apply_seq, stm_store_seq(fs->store) + 1);
         err = commit(arg);
         for (size_t i = 0; i < n; i++) {
             if (list[i].object)
@@ -130,6 +132,7 @@ int stm_fs_apply(struct stm_fs *fs, const struct stm_fs_affected *list, size_t n
                 forget_past(fs, list[i].object);
         }
     }
+    atomic_store(&fs->remains->apply_seq, 0);
     atomic_fetch_sub(&fs->applies, 1);
     pthread_mutex_unlock(&fs->apply_lock);
     free(invals);

@@ -121,7 +121,7 @@ int stm_attr_view(struct stm_fs *fs, uint32_t view, const struct stm_object *o, 
     ret->st.st_mode &= ~(mode_t)0222;
     if (S_ISREG(o->mode) && ret->st.st_nlink == 0)
         ret->st.st_nlink = 1; /* it had a name then */
-    if (atomic_load(&fs->many_views))
+    if (atomic_load(&fs->remains->many_views))
         ret->timeout = 0;
     return 0;
 }
@@ -187,8 +187,8 @@ void stm_do_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 int stm_past_attrs(struct stm_fs *fs, const struct stm_object *o, struct stm_inval **ret_list, size_t *ret_n)
 {
-    bool line = S_ISREG(o->mode) && o->tip.seq != 0 && stm_was_seen(fs->seen_lines, o->line);
-    bool views = stm_was_seen(fs->seen_objects, o->id);
+    bool line = S_ISREG(o->mode) && o->tip.seq != 0 && stm_was_seen(fs->remains->seen_lines, o->line);
+    bool views = stm_was_seen(fs->remains->seen_objects, o->id);
     size_t n = (line ? (size_t)o->tip.ordinal + 1 : 0) + (views ? STM_SEEN_VIEWS : 0), k = 0;
 
     *ret_list = NULL;
@@ -200,8 +200,8 @@ int stm_past_attrs(struct stm_fs *fs, const struct stm_object *o, struct stm_inv
         return -ENOMEM;
     for (uint32_t i = 0; line && i <= o->tip.ordinal; i++)
         list[k++] = (struct stm_inval){STM_INVAL_ATTR, stm_nodeid_version(o->line, i), {NULL, 0}};
-    for (size_t i = 0; views && i < STM_SEEN_VIEWS && atomic_load(&fs->seen_views[i]); i++)
-        list[k++] = (struct stm_inval){STM_INVAL_ATTR, stm_nodeid_view(atomic_load(&fs->seen_views[i]), o->id), {NULL, 0}};
+    for (size_t i = 0; views && i < STM_SEEN_VIEWS && atomic_load(&fs->remains->seen_views[i]); i++)
+        list[k++] = (struct stm_inval){STM_INVAL_ATTR, stm_nodeid_view(atomic_load(&fs->remains->seen_views[i]), o->id), {NULL, 0}};
     *ret_list = list;
     *ret_n = k;
     return 0;
@@ -250,20 +250,27 @@ static struct stm_setattr translate(struct stm_fs *fs, const struct stat *st, in
     return set;
 }
 
-/* truncate(2) has no handle whose close would commit it: it commits at once. */
-static int set_size(struct stm_fs *fs, uint64_t object, const struct stm_caller *who, uint64_t size, bool handle)
+/* truncate(2) has no handle whose close would commit it: it commits at once. fh: 0 for that. */
+static int set_size(struct stm_fs *fs, uint64_t object, const struct stm_caller *who, uint64_t size, uint64_t fh)
 {
     struct stm_file *f = stm_file_pin(fs, object, STM_PIN_MAKE);
+    bool handle = fh != 0;
     int err;
 
     if (!f)
         return -ENOMEM;
+    if (!handle && stm_done_before(fs, who->unique, STM_STEP_DRAFT, NULL)) {
+        stm_file_unpin(fs, f);
+        return 0;
+    }
     atomic_store(&f->active, true);
     stm_file_lock(f);
+    err = handle ? stm_handle_use(fs, fh, object, who->unique) : stm_slot_take(fs, f);
     stm_draft_author(f, who);
     if (!handle && !f->draft.dirty)
         f->draft.pending = f->draft.hollow = false; /* as opening would (open.c) */
-    err = fs->opt.read_only ? -EROFS : stm_draft_truncate(fs, f, size);
+    if (err == 0)
+        err = fs->opt.read_only ? -EROFS : stm_draft_truncate(fs, f, size);
     if (err == 0)
         err = stm_draft_unprivilege(fs, f, who);
     if (err == 0 && !handle)
@@ -353,7 +360,7 @@ void stm_do_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_se
     s.nothing = s.set.valid == 0 && !(to_set & FUSE_SET_ATTR_SIZE);
     s.chown = s.nothing || s.set.valid & (STM_SET_UID | STM_SET_GID);
     if (err == 0 && to_set & FUSE_SET_ATTR_SIZE)
-        err = attr->st_size < 0 ? -EINVAL : set_size(fs, node.id, &s.act.who, (uint64_t)attr->st_size, fi != NULL);
+        err = attr->st_size < 0 ? -EINVAL : set_size(fs, node.id, &s.act.who, (uint64_t)attr->st_size, fi ? fi->fh : 0);
     if (err == 0 && (s.set.valid || s.nothing))
         err = set_stored(fs, &s);
     if (err == 0)

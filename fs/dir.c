@@ -205,6 +205,11 @@ static int fill_listed(struct filling *f, const struct fuse_file_info *fi, const
     for (uint64_t i = off; err >= 0 && more == 1; i++) {
         struct stm_found found;
         err = stm_listing_get(f->fs, fi->fh, i, &l, name);
+        if (err == -EBADF) { /* an earlier daemon had it: what has been listed stays in front, as long as nothing changed */
+            err = stm_listing_fill(f->fs, fi->fh, dir->id);
+            if (err == 0)
+                err = stm_listing_get(f->fs, fi->fh, i, &l, name);
+        }
         if (err <= 0)
             break;
         if (f->plus && strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && stm_found_entry(f->fs, &f->who, l.ino, &found) == 0) {

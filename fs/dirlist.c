@@ -52,18 +52,24 @@ void stm_listings_free(struct stm_fs *fs)
     fs->listings = NULL;
 }
 
-int stm_listing_open(struct stm_fs *fs, uint64_t *ret_handle)
+static int make_listing(struct stm_fs *fs, uint64_t handle)
 {
     struct listing *l = calloc(1, sizeof *l);
 
     if (!l)
         return -ENOMEM;
-    l->handle = *ret_handle = stm_new_handle(fs);
+    l->handle = handle;
     pthread_mutex_lock(&fs->listings->lock);
     l->next = fs->listings->first;
     fs->listings->first = l;
     pthread_mutex_unlock(&fs->listings->lock);
     return 0;
+}
+
+int stm_listing_open(struct stm_fs *fs, uint64_t *ret_handle)
+{
+    *ret_handle = stm_new_handle(fs);
+    return make_listing(fs, *ret_handle);
 }
 
 static struct listing **find_locked(struct stm_fs *fs, uint64_t handle)
@@ -152,16 +158,24 @@ static int fill(struct stm_fs *fs, struct listing *l, uint64_t dir)
     return err;
 }
 
+static bool is_known(struct stm_fs *fs, uint64_t handle)
+{
+    pthread_mutex_lock(&fs->listings->lock);
+    bool known = *find_locked(fs, handle) != NULL;
+    pthread_mutex_unlock(&fs->listings->lock);
+    return known;
+}
+
 int stm_listing_fill(struct stm_fs *fs, uint64_t handle, uint64_t dir)
 {
     struct listing fresh = {.handle = handle};
-    int err = fill(fs, &fresh, dir);
+    int err = is_known(fs, handle) ? 0 : make_listing(fs, handle);
 
+    if (err == 0)
+        err = fill(fs, &fresh, dir);
     pthread_mutex_lock(&fs->listings->lock);
     struct listing *l = *find_locked(fs, handle);
-    if (err == 0 && !l)
-        err = -EBADF;
-    if (err == 0) {
+    if (err == 0 && l) {
         struct listing old = *l;
         l->items = fresh.items;
         l->n = fresh.n;

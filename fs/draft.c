@@ -48,6 +48,29 @@ static void drop_base(struct stm_draft *d)
     d->has_base = false;
 }
 
+static struct stm_stage_base base_of(struct stm_draft *d)
+{
+    struct stm_stage_base base = {.read = read_base, .extent = base_extent, .arg = d};
+
+    if (d->has_base) {
+        base.size = d->base.row.size;
+        base.data = d->base.data;
+    }
+    return base;
+}
+
+/* The draft has the bytes now; what else it must know of its object. */
+static void loaded(struct stm_draft *d, const struct stm_object *o)
+{
+    d->loaded = true;
+    d->mode = o->mode;
+    d->privileged = (o->mode & (S_ISUID | S_ISGID)) || (o->flags & STM_OBJ_XATTR);
+    d->mtime_ns = o->mtime_ns;
+    d->ctime_ns = o->ctime_ns;
+    if (o->nlink == 0 && !d->replace)
+        d->unlinked = true;
+}
+
 int stm_draft_load(struct stm_fs *fs, struct stm_file *f, bool cut)
 {
     struct stm_draft *d = &f->draft;
@@ -66,25 +89,58 @@ int stm_draft_load(struct stm_fs *fs, struct stm_file *f, bool cut)
     }
     if (err < 0)
         return err == -ENOENT ? -ESTALE : err;
-    struct stm_stage_base base = {.read = read_base, .extent = base_extent, .arg = d};
-    if (d->has_base) {
-        base.size = d->base.row.size;
-        base.data = d->base.data;
-    }
-    err = stm_stage_init(&d->data, &base, stm_store_stage(fs->store), stm_new_handle(fs));
+    struct stm_stage_base base = base_of(d);
+    if (d->id == 0)
+        d->id = stm_new_handle(fs);
+    err = stm_stage_init(&d->data, &base, stm_store_stage(fs->store), d->id);
     if (err < 0 || d->data.fd < 0)
         drop_base(d);
     if (err < 0)
         return err;
-    d->loaded = true;
+    loaded(d, &o);
     d->dirty = false;
-    d->mode = o.mode;
-    d->privileged = (o.mode & (S_ISUID | S_ISGID)) || (o.flags & STM_OBJ_XATTR);
-    d->mtime_ns = o.mtime_ns;
-    d->ctime_ns = o.ctime_ns;
-    if (o.nlink == 0 && !d->replace)
-        d->unlinked = true;
     return 0;
+}
+
+int stm_draft_recover(struct stm_fs *fs, struct stm_file *f, const struct stm_draft_state *state)
+{
+    struct stm_draft *d = &f->draft;
+    struct stm_view v = stm_view_head(fs->store);
+    struct stm_object o;
+    int err = stm_object_get(&v, f->object, &o);
+
+    if (err == 0 && state->base_seq != 0) {
+        err = stm_version_get(&v, state->base_line, state->base_ordinal, &d->base);
+        d->has_base = err == 0;
+        if (err == 0 && d->base.row.seq != state->base_seq)
+            err = -EIO; /* amended since: the bytes below are others now */
+    }
+    struct stm_stage_base base = base_of(d);
+    if (err == 0)
+        err = stm_stage_reopen(&d->data, &base, stm_store_stage(fs->store), state->id, state->size, state->base_len);
+    if (err < 0) {
+        drop_base(d);
+        return err == -ENOENT ? -EIO : err;
+    }
+    loaded(d, &o);
+    d->dirty = true;
+    d->mtime_ns = state->mtime_ns;
+    d->ctime_ns = state->ctime_ns;
+    return 0;
+}
+
+int stm_draft_spill(struct stm_fs *fs, struct stm_file *f)
+{
+    struct stm_draft *d = &f->draft;
+    int err = 0;
+
+    if (!f->slot || !d->dirty)
+        return 0;
+    err = stm_stage_spill(&d->data);
+    if (err < 0 && !d->unlinked && !d->replace)
+        return stm_draft_commit(fs, f, &(struct stm_draft_commit){.final = false}); /* early, but not lost */
+    d->data.leave = err == 0;
+    return err;
 }
 
 /* The content changed now. mtime strictly increases from write to write; one that was set to the far future gives way to the clock. */
@@ -94,6 +150,11 @@ static void touch(struct stm_fs *fs, struct stm_draft *d)
 
     d->mtime_ns = now > d->mtime_ns || d->mtime_ns - now > second ? now : d->mtime_ns + 1;
     d->ctime_ns = now > d->ctime_ns ? now : d->ctime_ns + 1;
+    if (!d->dirty) {
+        d->first = d->asker;
+        d->period++;
+    }
+    d->last = d->asker;
     d->dirty = true;
 }
 
@@ -282,7 +343,11 @@ static int commit(struct stm_fs *fs, struct stm_file *f, const struct stm_draft_
 {
     struct stm_draft *d = &f->draft;
     struct stm_source source = {.size = d->data.size, .read = read_draft, .extent = draft_extent, .arg = &d->data};
-    struct stm_act act = {.who = {.uid = d->uid, .gid = d->gid, .pid = d->pid, .unique = how->unique}, .sync = how->sync};
+    struct stm_act act = {.who = {.uid = d->uid, .gid = d->gid, .pid = d->pid, .unique = how->unique},
+                          .sync = how->sync,
+                          .step = STM_STEP_DRAFT,
+                          .draft = d->id,
+                          .period = d->period};
     act.pressing = d->data.fd < 0; /* small, and accepted when it was written */
     struct stm_content content;
     int err;

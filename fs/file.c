@@ -42,9 +42,11 @@ int stm_files_new(struct stm_fs *fs)
     return 0;
 }
 
-static void file_free(struct stm_file *f)
+static void file_free(struct stm_fs *fs, struct stm_file *f)
 {
     stm_draft_release(&f->draft);
+    if (!stm_leaves(fs))
+        stm_slot_give(fs, f->slot);
     pthread_mutex_destroy(&f->mutex);
     free(f);
 }
@@ -56,7 +58,7 @@ void stm_files_free(struct stm_fs *fs)
     for (size_t i = 0; i < SHARDS * BUCKETS; i++) {
         for (struct stm_file *f = fs->files->shards[i / BUCKETS].buckets[i % BUCKETS], *next; f; f = next) {
             next = f->next;
-            file_free(f);
+            file_free(fs, f);
         }
     }
     for (size_t i = 0; i < SHARDS; i++)
@@ -74,6 +76,7 @@ static struct stm_file *file_new(struct stm_fs *fs, uint64_t object)
     f->object = object;
     f->draft.store = fs->store;
     f->draft.data.fd = -1;
+    f->draft.data.keep = stm_is_kept(fs);
     f->draft.data.memory_gauge = &fs->draft_bytes;
     pthread_mutex_init(&f->mutex, NULL);
     return f;
@@ -134,7 +137,7 @@ void stm_file_unpin(struct stm_fs *fs, struct stm_file *f)
     struct stm_file *gone = retire_locked(s, f);
     pthread_mutex_unlock(&s->lock);
     if (gone)
-        file_free(gone);
+        file_free(fs, gone);
 }
 
 void stm_file_lock(struct stm_file *f)
@@ -144,6 +147,7 @@ void stm_file_lock(struct stm_file *f)
 
 void stm_file_unlock(struct stm_file *f)
 {
+    stm_slot_publish(f);
     pthread_mutex_unlock(&f->mutex);
 }
 
@@ -200,6 +204,11 @@ bool stm_file_is_open(struct stm_fs *fs, uint64_t object)
     return open;
 }
 
+bool stm_file_may_be_open(struct stm_fs *fs, uint64_t object)
+{
+    return object < fs->inherited_below || stm_file_is_open(fs, object);
+}
+
 unsigned stm_file_writers(struct stm_fs *fs, struct stm_file *f)
 {
     struct shard *s = shard_of(fs, f->object);
@@ -213,6 +222,9 @@ unsigned stm_file_writers(struct stm_fs *fs, struct stm_file *f)
 bool stm_file_orphan(struct stm_fs *fs, uint64_t object)
 {
     struct shard *s = shard_of(fs, object);
+
+    if (object < fs->inherited_below)
+        return stm_orphan_wait(fs, object, false) == 0;
 
     pthread_mutex_lock(&s->lock);
     struct stm_file *f = *find_locked(s, object);
@@ -249,12 +261,19 @@ int stm_bump_set(struct stm_fs *fs, uint64_t object, enum stm_bump bump)
 
     if (!f)
         return -ENOMEM;
-    pthread_mutex_lock(&s->lock);
-    f->bump_set = bump != STM_BUMP_PATCH;
-    f->bump = bump;
-    pthread_mutex_unlock(&s->lock);
+    stm_file_lock(f);
+    int err = stm_slot_take(fs, f);
+    if (err == 0) {
+        pthread_mutex_lock(&s->lock);
+        f->bump_set = bump != STM_BUMP_PATCH;
+        f->bump = bump;
+        pthread_mutex_unlock(&s->lock);
+        if (f->slot)
+            atomic_store(&f->slot->bump, bump);
+    }
+    stm_file_unlock(f);
     stm_file_unpin(fs, f);
-    return 0;
+    return err;
 }
 
 enum stm_bump stm_bump_get(struct stm_fs *fs, uint64_t object, bool take)
@@ -271,6 +290,8 @@ enum stm_bump stm_bump_get(struct stm_fs *fs, uint64_t object, bool take)
     if (take)
         f->bump_set = false;
     pthread_mutex_unlock(&s->lock);
+    if (take && f->slot)
+        atomic_store(&f->slot->bump, STM_BUMP_PATCH);
     stm_file_unpin(fs, f);
     return bump;
 }

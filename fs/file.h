@@ -8,8 +8,8 @@
  *     stm_file_unlock(f);
  *     stm_file_unpin(fs, f);
  *
- * Invariants: (1) a file is in the table while it is pinned, has a handle, or remembers a bump; (2) all writers of an object have the same draft id;
- * (3) `pending` is set only while the object's newest version is one that this draft made and nobody has seen.
+ * Invariants: (1) a file is in the table while it is pinned, has a handle, or remembers a bump; (2) what a draft's fields say at stm_file_unlock is
+ * recorded for a successor (remains.h), before any answer; (3) `pending` is set only while the object's newest version is one that this draft made and nobody has seen.
  * Thread-safety: pins and counts by the table's locks; the draft by the file's own mutex. That one is long: it is held over store I/O
  * of a commit. Nobody replies or notifies under either. Order: file mutex, then table.
  */
@@ -17,21 +17,16 @@
 #define STEMMA_FILE_H
 
 #include "inner.h"
+#include "remains.h"
 #include "stage.h"
-
-/* `cp new word@minor`: what the nameless object is to replace. */
-struct stm_replace {
-    uint64_t parent;
-    char name[STM_NAME_MAX + 1];
-    bool exact;
-    bool even_empty; /* opened to be written anew: then closing it unwritten makes an empty version */
-    struct stm_semver semver;
-    enum stm_bump bump;
-};
 
 struct stm_draft {
     struct stm_store *store;
-    uint64_t id; /* of all its handles; 0: none yet */
+    uint64_t id; /* its name in stage/ and in commits; 0: none yet */
+    /* of the requests that change it, and how often it became dirty: so that a successor can tell what it has (takeover.c) */
+    uint64_t asker; /* who changes it now */
+    uint64_t first, last;
+    uint32_t period;
     /* content */
     bool loaded; /* data holds what readers must see */
     bool dirty;  /* and it differs from what is committed */
@@ -64,7 +59,8 @@ struct stm_file {
     /* the draft and its mutex */
     pthread_mutex_t mutex;
     struct stm_draft draft;
-    _Atomic bool active; /* there is or was a writer: the draft must be asked */
+    struct stm_draft_slot *slot; /* where its state is recorded; NULL: no successor, or nothing to record yet */
+    _Atomic bool active;         /* there is or was a writer: the draft must be asked */
 };
 
 STM_MUST_CHECK int stm_files_new(struct stm_fs *fs);
@@ -83,8 +79,10 @@ void stm_file_closed(struct stm_fs *fs, struct stm_file *f, bool writer, bool *r
 /* A read-only handle, in one step. */
 STM_MUST_CHECK int stm_file_open_reader(struct stm_fs *fs, uint64_t object);
 bool stm_file_is_open(struct stm_fs *fs, uint64_t object);
+/* The same, but also when an earlier daemon may have opened it: handles for reading are not handed over. */
+bool stm_file_may_be_open(struct stm_fs *fs, uint64_t object);
 unsigned stm_file_writers(struct stm_fs *fs, struct stm_file *f);
-/* The object has no name any more: purge it with the last handle. False: nobody has it open. */
+/* The object has no name any more: purge it with the last handle, or when the kernel forgets it. False: nobody has it open. */
 bool stm_file_orphan(struct stm_fs *fs, uint64_t object);
 /* It has a name again. */
 void stm_file_adopt(struct stm_fs *fs, struct stm_file *f);
@@ -109,6 +107,7 @@ bool stm_draft_shows(const struct stm_file *f);
 /* The caller is the one who writes. */
 static inline void stm_draft_author(struct stm_file *f, const struct stm_caller *who)
 {
+    f->draft.asker = stm_unique(who->unique);
     f->draft.uid = who->uid;
     f->draft.gid = who->gid;
     f->draft.pid = who->pid;
@@ -126,6 +125,10 @@ STM_MUST_CHECK int stm_draft_replace(struct stm_fs *fs, struct stm_file *f, cons
 /* Gives a nameless object its first name, by name, with what was written so far as its version: one commit. -ENOENT: it is to replace another. */
 STM_MUST_CHECK int stm_draft_name(struct stm_fs *fs, struct stm_file *f, const struct stm_draft_commit *how,
                                   int (*name)(struct stm_txn *txn, void *arg), void *arg);
+/* Goes on with what an earlier daemon staged: reads the file, checks the base. -EIO: its base is not there any more. */
+STM_MUST_CHECK int stm_draft_recover(struct stm_fs *fs, struct stm_file *f, const struct stm_draft_state *state);
+/* For a planned successor: dirty bytes that lie in memory go to a file, and no file is removed at the end. */
+STM_MUST_CHECK int stm_draft_spill(struct stm_fs *fs, struct stm_file *f);
 /* Drops bytes that are committed, so that the next reader asks the store. Nothing happens to a dirty one. */
 void stm_draft_forget(struct stm_file *f);
 void stm_draft_release(struct stm_draft *d);

@@ -193,8 +193,12 @@ static void stop_worker(struct worker *w)
 
 static int make_parts(struct stm_fs *fs)
 {
-    int err = stm_files_new(fs);
+    int err = stm_remains_new(fs);
 
+    if (err == 0)
+        err = stm_files_new(fs);
+    if (err == 0)
+        err = stm_orphans_new(fs);
     if (err == 0)
         err = stm_vnodes_new(fs);
     if (err == 0)
@@ -233,6 +237,8 @@ int stm_fs_new(struct stm_store *store, const struct stm_fs_options *opt, struct
     err = opt->fsname && !(fs->fsname = strdup(opt->fsname)) ? -ENOMEM : 0;
     if (err == 0)
         err = make_parts(fs);
+    if (err == 0 && fs->opt.handover && stm_handover_begun(fs->opt.handover))
+        err = stm_takeover(fs);
     if (err == 0)
         err = stm_session_new(
             &(struct stm_session_setup){.opt = &fs->opt, .fsname = fs->fsname, .ops = &stm_ops, .size = sizeof stm_ops, .userdata = fs},
@@ -318,6 +324,8 @@ int stm_fs_run(struct stm_fs *fs)
 
     sigaction(SIGRTMIN, &on_wake, &old);
     checkpoint_post(fs);
+    fs->served = true;
+    stm_takeover_tell(fs);
     while (err == 0 && n < fs->opt.max_threads) {
         workers[n].fs = fs;
         workers[n].number = n;
@@ -360,13 +368,15 @@ void stm_fs_hand_over(struct stm_fs *fs)
     pthread_mutex_unlock(&fs->run_lock);
 }
 
-/* Saves what a writer left: its close will never come. */
+/* Saves what a writer left: its close will never come, or to the next daemon, which gets the draft. */
 static void drain_one(struct stm_fs *fs, struct stm_file *f, void *arg)
 {
     int *result = arg, err;
 
     stm_file_lock(f);
-    if (f->draft.replace)
+    if (stm_leaves(fs))
+        err = stm_draft_spill(fs, f);
+    else if (f->draft.replace)
         err = 0;
     else
         err = stm_draft_commit(fs, f, &(struct stm_draft_commit){.final = true});
@@ -387,13 +397,16 @@ int stm_fs_free(struct stm_fs *fs)
         return 0;
     stm_fs_stop(fs);
     stm_tasks_free(fs);
-    if (fs->files && !fs->handing_over)
-        stm_files_each(fs, drain_one, &result); /* after a hand-over writers go on: the next daemon has them */
+    if (fs->files)
+        stm_files_each(fs, drain_one, &result);
     stm_notify_free(fs);
     stm_connection_end(fs);
     stm_listings_free(fs);
     stm_files_free(fs);
+    stm_orphans_free(fs);
     stm_vnodes_free(fs);
+    stm_takeover_free(fs);
+    stm_remains_free(fs);
     err = fs->opt.read_only ? 0 : stm_store_sync(fs->store);
     pthread_mutex_destroy(&fs->apply_lock);
     pthread_mutex_destroy(&fs->run_lock);

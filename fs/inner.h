@@ -18,8 +18,6 @@
 
 enum {
     STM_FRESH_SLOTS = 65536, /* objects whose own line nobody has seen yet, direct-mapped */
-    STM_SEEN_BITS = 1 << 16, /* lines and objects whose past the kernel may have attributes of, by hash */
-    STM_SEEN_VIEWS = 64,     /* views that the kernel may have nodes of; if there are more, their attributes are not cached */
     STM_OBSERVE_WAIT_MS = 20 /* how long an observer waits for a writer that has just emptied a file */
 };
 #define STM_TIMEOUT_S 86400.0 /* the kernel may keep it: this daemon is the only writer, and tells it what changes otherwise */
@@ -29,6 +27,10 @@ struct stm_vnodes;
 struct stm_notify;
 struct stm_tasks;
 struct stm_listings;
+struct stm_account;
+struct stm_done;
+struct stm_orphans;
+struct stm_remains;
 
 struct stm_fs {
     /* immutable after stm_fs_mount */
@@ -42,6 +44,12 @@ struct stm_fs {
     struct stm_notify *notify;
     struct stm_tasks *tasks;
     struct stm_listings *listings;
+    struct stm_account *account;
+    struct stm_orphans *orphans;
+    /* what outlives this daemon (remains.h), and what an earlier one left (takeover.h); immutable after stm_fs_new, but for their content */
+    struct stm_remains *remains;
+    struct stm_done *done;    /* NULL: no earlier daemon */
+    uint64_t inherited_below; /* objects that an earlier daemon may have given handles of; 0: none */
     /* stm_fs_apply (apply.c) */
     pthread_mutex_t apply_lock; /* one at a time; held while it waits: never take it in a worker */
     _Atomic unsigned applies;   /* a change that the kernel did not make is under way */
@@ -51,6 +59,7 @@ struct stm_fs {
     pthread_mutex_t run_lock; /* guards stopping, ended, handing_over */
     pthread_cond_t run_cond;
     bool stopping, ended, handing_over;
+    bool served;   /* stm_fs_run was called */
     bool detached; /* stm_fs_run's and stm_fs_free's alone */
     int run_error;
     pthread_mutex_t park_lock; /* guards unpark; closing is set under it */
@@ -70,9 +79,6 @@ struct stm_fs {
     _Atomic uint64_t requests, errors, invalidations, draft_bytes;
     _Atomic uint64_t next_handle;
     _Atomic uint64_t fresh[STM_FRESH_SLOTS];
-    _Atomic uint64_t seen_lines[STM_SEEN_BITS / 64], seen_objects[STM_SEEN_BITS / 64];
-    _Atomic uint32_t seen_views[STM_SEEN_VIEWS]; /* filled from the front; 0: free */
-    _Atomic bool many_views;
 };
 
 /* Who asks: copied, so that another thread may go on with the request. */
@@ -145,16 +151,30 @@ void stm_reply_attr(fuse_req_t req, const struct stm_attr *a);
 struct stm_inval;
 void stm_reply_after(fuse_req_t req, const struct stm_inval *list, size_t n);
 
-/* commit.c: the one way in which requests change the store. */
+/*
+ * commit.c: the one way in which requests change the store. Where an earlier daemon did the MAIN step of a request that is asked again, build
+ * does not run: object is what it is now, `again` is set, and whatever else build would have filled in is as it was.
+ */
+enum stm_step {
+    STM_STEP_OTHER, /* may be done twice */
+    STM_STEP_MAIN,  /* what the request asks for */
+    STM_STEP_DRAFT  /* a draft becomes a version */
+};
 struct stm_act {
     struct stm_caller who;
     bool sync, pressing; /* as in stm_change */
-    /* What the request is answered from: filled by build, afresh on each run. A marker that commits with the change would hold these. */
+    enum stm_step step;
+    uint64_t draft; /* DRAFT: which, and which of its periods of being dirty ends (file.h) */
+    uint32_t period;
+    /* What the request is answered from: filled by build, afresh on each run. */
     struct stm_object object;
-    uint64_t other;
     uint64_t seq; /* of the commit; set when it succeeded */
+    bool again;
 };
 STM_MUST_CHECK int stm_act_commit(struct stm_fs *fs, struct stm_act *act, int (*build)(struct stm_txn *txn, void *arg), void *arg);
+/* 1: an earlier daemon did it, and act is filled in; 0: nobody did. For who must know before looking at what the request has changed. */
+STM_MUST_CHECK int stm_act_done(struct stm_fs *fs, struct stm_act *act);
+/* The MAIN step of a request. */
 struct stm_act stm_act_of(fuse_req_t req);
 
 /* make.c: the build function for a new object; its argument: */
@@ -166,6 +186,19 @@ struct stm_making {
     struct stm_new n;
 };
 STM_MUST_CHECK int stm_build_make(struct stm_txn *txn, void *making);
+/* takeover.c: what an earlier daemon of this mount left */
+STM_MUST_CHECK int stm_takeover(struct stm_fs *fs);
+/* Tells the kernel what it must forget of it. When the connection is there, before the workers are. */
+void stm_takeover_tell(struct stm_fs *fs);
+void stm_takeover_free(struct stm_fs *fs);
+/* Was this step of a request, which is asked again, done before? Its seq. */
+bool stm_done_before(const struct stm_fs *fs, uint64_t unique, enum stm_step step, uint64_t *ret_seq);
+/* orphan.c: objects without a name that are purged when the kernel forgets them, since nobody knows who has them open. */
+STM_MUST_CHECK int stm_orphans_new(struct stm_fs *fs);
+void stm_orphans_free(struct stm_fs *fs);
+/* held: a file is pinned until then, for its draft is all there is of the content. -ENOMEM. */
+STM_MUST_CHECK int stm_orphan_wait(struct stm_fs *fs, uint64_t object, bool held);
+void stm_orphan_forgotten(struct stm_fs *fs, uint64_t object);
 
 /* attr.c */
 STM_MUST_CHECK int stm_attr_get(struct stm_fs *fs, const struct stm_caller *who, uint64_t ino, struct stm_attr *ret);
@@ -246,6 +279,7 @@ void stm_do_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t m
 void stm_do_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void stm_do_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 void stm_do_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void stm_purge(struct stm_fs *fs, const struct stm_caller *who, uint64_t object);
 /* Names went from this object, by unlink, rename or replacement: settles its draft and what is to be purged when it is closed. */
 void stm_unnamed(struct stm_fs *fs, const struct stm_caller *who, uint64_t object);
 

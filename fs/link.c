@@ -50,7 +50,7 @@ static void make(fuse_req_t req, fuse_ino_t parent, const char *name, struct stm
         err = stm_name_allowed(m->parent, name);
     if (err == 0)
         err = stm_act_commit(fs, &m->act, stm_build_make, m);
-    if (err == 0 && S_ISREG(m->n.mode))
+    if (err == 0 && S_ISREG(m->n.mode) && m->act.object.head_seq == 0)
         err = first_version(fs, m);
     if (err < 0) {
         stm_reply_fail(req, "make", parent, err);
@@ -115,8 +115,15 @@ static int name_first(struct stm_fs *fs, struct linking *l)
         return err;
     stm_file_lock(f);
     err = stm_object_get(&v, l->object, &o);
-    if (err == 0)
-        err = o.nlink > 0 ? 1 : stm_draft_name(fs, f, &(struct stm_draft_commit){.unique = l->act.who.unique}, build_link, l);
+    if (err == 0 && o.nlink == 0) {
+        err = stm_handle_is_lost(fs, l->object) ? -EIO : 0; /* a name for what is left of it would say that it is whole */
+        if (err == 0)
+            err = stm_draft_name(fs, f, &(struct stm_draft_commit){.unique = l->act.who.unique}, build_link, l);
+    } else if (err == 0 && stm_done_before(fs, l->act.who.unique, STM_STEP_DRAFT, NULL)) {
+        l->act.object = o;
+    } else if (err == 0) {
+        err = 1;
+    }
     stm_file_unlock(f);
     if (err == 0) {
         stm_file_adopt(fs, f);
@@ -133,8 +140,10 @@ void stm_do_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const cha
     struct linking l = {.act = stm_act_of(req), .name = stm_slice_str(newname)};
     struct stm_node node = {.id = 0};
     struct stm_found found;
-    int err = stm_nodeid_parse(ino, &node);
+    int err = stm_act_done(fs, &l.act), done = err;
 
+    if (err >= 0)
+        err = stm_nodeid_parse(ino, &node);
     l.object = node.id;
     if (err == 0 && node.kind != STM_NODE_HEAD)
         err = -EXDEV;
@@ -142,7 +151,7 @@ void stm_do_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const cha
         err = stm_head_object(newparent, &l.parent);
     if (err == 0)
         err = stm_name_allowed(l.parent, newname);
-    if (err == 0 && stm_pick_is_selector(fs, l.parent, newname))
+    if (err == 0 && done == 0 && stm_pick_is_selector(fs, l.parent, newname))
         err = -EXDEV;
     if (err == 0)
         err = name_first(fs, &l);
@@ -175,7 +184,7 @@ static int build_unlink(struct stm_txn *txn, void *arg)
     if (err < 0)
         return err;
     r->object = e.object;
-    return stm_tree_unlink(txn, r->parent, r->name, stm_file_is_open(r->fs, e.object), NULL);
+    return stm_tree_unlink(txn, r->parent, r->name, stm_file_may_be_open(r->fs, e.object), NULL);
 }
 
 void stm_do_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -189,7 +198,7 @@ void stm_do_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
     if (err == 0)
         err = stm_act_commit(r.fs, &r.act, build_unlink, &r);
     if (err == 0)
-        stm_unnamed(r.fs, &r.act.who, r.object);
+        stm_unnamed(r.fs, &r.act.who, r.act.again ? r.act.object.id : r.object);
     else if (err == -ENOENT && stm_pick_is_selector(r.fs, r.parent, name))
         err = r.fs->opt.versions_listed ? -EROFS : -EPERM; /* a version: listed ones must survive rm -r; pruning does not exist yet */
     stm_reply_fail(req, "unlink", parent, err);

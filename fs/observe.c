@@ -32,20 +32,20 @@ void stm_seen_line(struct stm_fs *fs, uint64_t line)
 {
     uint64_t h = mix(line), bit = UINT64_C(1) << (h % 64);
 
-    if (!(atomic_load(&fs->seen_lines[h / 64]) & bit))
-        atomic_fetch_or(&fs->seen_lines[h / 64], bit);
+    if (!(atomic_load(&fs->remains->seen_lines[h / 64]) & bit))
+        atomic_fetch_or(&fs->remains->seen_lines[h / 64], bit);
 }
 
 static void remember_view(struct stm_fs *fs, uint32_t view)
 {
     for (size_t i = 0; i < STM_SEEN_VIEWS; i++) {
         uint32_t was = 0;
-        if (atomic_load(&fs->seen_views[i]) == view)
+        if (atomic_load(&fs->remains->seen_views[i]) == view)
             return;
-        if (atomic_compare_exchange_strong(&fs->seen_views[i], &was, view) || was == view)
+        if (atomic_compare_exchange_strong(&fs->remains->seen_views[i], &was, view) || was == view)
             return;
     }
-    atomic_store(&fs->many_views, true);
+    atomic_store(&fs->remains->many_views, true);
 }
 
 void stm_seen_object(struct stm_fs *fs, uint32_t view, uint64_t object)
@@ -53,8 +53,8 @@ void stm_seen_object(struct stm_fs *fs, uint32_t view, uint64_t object)
     uint64_t h = mix(object), bit = UINT64_C(1) << (h % 64);
 
     remember_view(fs, view);
-    if (!(atomic_load(&fs->seen_objects[h / 64]) & bit))
-        atomic_fetch_or(&fs->seen_objects[h / 64], bit);
+    if (!(atomic_load(&fs->remains->seen_objects[h / 64]) & bit))
+        atomic_fetch_or(&fs->remains->seen_objects[h / 64], bit);
 }
 
 bool stm_was_seen(const _Atomic uint64_t *bits, uint64_t id)

@@ -1,5 +1,5 @@
 /*
- * open.c: handles: open, create, flush, fsync, release. A handle for writing carries its draft's id, any other 0. Creating `word@minor` and the
+ * open.c: handles: open, create, flush, fsync, release. A handle for writing has a number (remains.h), any other 0. Creating `word@minor` and the
  * like (DESIGN §2): a nameless object takes its name when written bytes are flushed, or at the last release.
  */
 #include <fcntl.h>
@@ -26,17 +26,29 @@ static int open_reader(struct stm_fs *fs, const struct stm_caller *who, uint64_t
     return stm_file_open_reader(fs, object);
 }
 
-/* Counts a handle of f and gives it the draft's number. */
-static void join_writers(struct stm_fs *fs, struct stm_file *f, const struct stm_caller *who, struct fuse_file_info *fi)
+/*
+ * Counts a handle of f and gives it a number; where an earlier daemon did so for the same request, that one is it. ret_old: and what was lost
+ * since is not this handle's loss. File locked.
+ */
+static int join_writers(struct stm_fs *fs, struct stm_file *f, const struct stm_caller *who, struct fuse_file_info *fi,
+                        struct stm_handle **ret_old)
 {
-    struct stm_draft *d = &f->draft;
+    struct stm_handle *old = stm_handle_of_request(fs, f->object, who->unique);
+    int err = 0;
 
-    stm_file_opened(fs, f, true);
-    if (d->id == 0)
-        d->id = stm_new_handle(fs);
+    if (old) {
+        fi->fh = atomic_load(&old->fh);
+    } else {
+        err = stm_slot_take(fs, f);
+        if (err == 0)
+            err = stm_handle_new(fs, f->object, who->unique, &fi->fh);
+        if (err == 0)
+            stm_file_opened(fs, f, true);
+    }
     stm_draft_author(f, who);
-    fi->fh = d->id;
     fi->keep_cache = !who->uncached;
+    *ret_old = old;
+    return err;
 }
 
 static int build_purge(struct stm_txn *txn, void *arg)
@@ -44,7 +56,7 @@ static int build_purge(struct stm_txn *txn, void *arg)
     return stm_object_purge(txn, *(const uint64_t *)arg);
 }
 
-static void purge(struct stm_fs *fs, const struct stm_caller *who, uint64_t object)
+void stm_purge(struct stm_fs *fs, const struct stm_caller *who, uint64_t object)
 {
     struct stm_act act = {.who = *who, .pressing = true};
     int err = fs->opt.read_only ? 0 : stm_act_commit(fs, &act, build_purge, &object);
@@ -73,9 +85,27 @@ static int end_previous_save(struct stm_fs *fs, struct stm_file *f)
     return 0;
 }
 
+/* O_TRUNC, unless an earlier daemon did it for the same request and it was not lost. */
+static int cut_at_open(struct stm_fs *fs, struct stm_file *f, const struct stm_caller *who, struct stm_handle *h)
+{
+    if (atomic_load(&h->flags) & STM_HANDLE_CUT)
+        return 0;
+    int err = stm_draft_truncate(fs, f, 0);
+    if (err < 0)
+        return err;
+    atomic_fetch_or(&h->flags, STM_HANDLE_CUT);
+    if (!f->draft.privileged)
+        return 0;
+    err = stm_draft_unprivilege(fs, f, who);
+    /* The kernel still shows the set-id bits. */
+    (void)stm_notify_post(fs, &(struct stm_inval){.kind = STM_INVAL_ATTR, .ino = stm_nodeid_head(f->object)}, 1, NULL, NULL);
+    return err;
+}
+
 static int open_writer(struct stm_fs *fs, const struct stm_caller *who, uint64_t object, struct fuse_file_info *fi)
 {
     struct stm_file *f = stm_file_pin(fs, object, STM_PIN_MAKE);
+    struct stm_handle *old = NULL;
     bool last, gone;
     int err;
 
@@ -83,17 +113,18 @@ static int open_writer(struct stm_fs *fs, const struct stm_caller *who, uint64_t
         return -ENOMEM;
     stm_file_lock(f);
     err = end_previous_save(fs, f);
-    join_writers(fs, f, who, fi);
-    if (err == 0 && fi->flags & O_TRUNC) {
-        err = stm_draft_truncate(fs, f, 0);
-        if (err == 0 && f->draft.privileged) {
-            err = stm_draft_unprivilege(fs, f, who);
-            /* The kernel still shows the set-id bits. */
-            (void)stm_notify_post(fs, &(struct stm_inval){.kind = STM_INVAL_ATTR, .ino = stm_nodeid_head(object)}, 1, NULL, NULL);
+    if (err == 0)
+        err = join_writers(fs, f, who, fi, &old);
+    if (err == 0) {
+        if (old && atomic_load(&old->flags) & STM_HANDLE_LOST)
+            atomic_store(&old->flags, 0); /* nobody has written through it yet: not its loss, but for the cut */
+        if (fi->flags & O_TRUNC)
+            err = cut_at_open(fs, f, who, stm_handle_of(fs, fi->fh));
+        if (err < 0) {
+            stm_file_closed(fs, f, true, &last, &gone);
+            stm_handle_drop(fs, fi->fh);
         }
     }
-    if (err < 0)
-        stm_file_closed(fs, f, true, &last, &gone);
     stm_file_unlock(f);
     stm_file_unpin(fs, f);
     return err;
@@ -139,9 +170,10 @@ static void open_lost(struct stm_fs *fs, const struct stm_caller *who, const str
     if (!f)
         return;
     stm_file_closed(fs, f, fi->fh != 0, &last, &gone);
+    stm_handle_drop(fs, fi->fh);
     stm_file_unpin(fs, f);
     if (gone)
-        purge(fs, who, node->id);
+        stm_purge(fs, who, node->id);
 }
 
 static void open_again(struct stm_again *a)
@@ -195,22 +227,26 @@ static int create_open(struct stm_fs *fs, struct stm_making *m, struct fuse_file
 static int open_new(struct stm_fs *fs, struct stm_making *m, struct stm_replace *replace, struct fuse_file_info *fi)
 {
     struct stm_file *f = stm_file_pin(fs, m->act.object.id, STM_PIN_MAKE);
+    struct stm_handle *old;
 
     if (!f) {
         free(replace);
         return -ENOMEM;
     }
     stm_file_lock(f);
-    join_writers(fs, f, &m->act.who, fi);
-    f->draft.born = !m->nameless;
+    int err = join_writers(fs, f, &m->act.who, fi, &old);
+    f->draft.born = !m->nameless && m->act.object.head_seq == 0;
+    free(f->draft.replace);
     f->draft.replace = replace;
+    if (replace && f->slot)
+        *stm_slot_replace(fs, f->slot) = *replace;
     stm_file_unlock(f);
-    if (m->nameless)
+    if (err == 0 && m->nameless)
         (void)stm_file_orphan(fs, m->act.object.id);
-    else if (m->act.object.line == m->act.object.id)
+    else if (err == 0 && !m->act.again && m->act.object.line == m->act.object.id)
         stm_fresh_add(fs, m->act.object.id);
     stm_file_unpin(fs, f);
-    return 0;
+    return err;
 }
 
 /* `word@v2.0.0`, `word@minor`: what the object is to replace. 0 and NULL for an ordinary name. */
@@ -314,7 +350,7 @@ void stm_unnamed(struct stm_fs *fs, const struct stm_caller *who, uint64_t objec
         stm_file_unpin(fs, f);
     }
     if (o.flags & STM_OBJ_ORPHAN && !stm_file_orphan(fs, object))
-        purge(fs, who, object); /* closed before we could say so */
+        stm_purge(fs, who, object); /* closed before we could say so */
 }
 
 /* ---- the replacement behind `cp new word@minor` ---- */
@@ -322,6 +358,7 @@ void stm_unnamed(struct stm_fs *fs, const struct stm_caller *who, uint64_t objec
 struct replacing {
     struct stm_fs *fs;
     fuse_req_t req; /* NULL: a release, nobody waits */
+    uint64_t fh;    /* final: of the handle that is released */
     struct stm_caller who;
     struct stm_file *f; /* pinned */
     bool sync, final;
@@ -363,7 +400,7 @@ static int replace_now(struct replacing *r)
     return stm_notify_post(r->fs, &(struct stm_inval){.kind = STM_INVAL_ATTR, .ino = stm_nodeid_head(r->replaced)}, 1, NULL, NULL);
 }
 
-static void finish_release(struct stm_fs *fs, struct stm_file *f, const struct stm_caller *who);
+static void finish_release(struct stm_fs *fs, struct stm_file *f, const struct stm_caller *who, uint64_t fh);
 
 static void run_replace(struct stm_fs *fs, void *arg)
 {
@@ -376,7 +413,7 @@ static void run_replace(struct stm_fs *fs, void *arg)
         stm_fs_log(fs, STM_FS_ERROR, "write_lost", "object=%llu error=\"%s\" consequence=\"the version is not made\"",
                    (unsigned long long)r->f->object, stm_error_text(err));
     if (r->final)
-        finish_release(fs, r->f, &r->who);
+        finish_release(fs, r->f, &r->who, r->fh);
     stm_file_unpin(fs, r->f);
     free(r);
 }
@@ -406,7 +443,7 @@ static void save(fuse_req_t req, uint64_t object, const struct fuse_file_info *f
 
     if (r.f)
         stm_file_lock(r.f);
-    if (!r.f || r.f->draft.id != fi->fh) { /* the draft is lost, and close must say so */
+    if (!r.f || stm_handle_use(fs, fi->fh, object, r.who.unique) < 0) { /* the draft is lost, and close must say so */
         if (r.f)
             stm_file_unlock(r.f);
         stm_file_unpin(fs, r.f);
@@ -464,7 +501,7 @@ static void end_draft(struct stm_fs *fs, struct stm_file *f, const struct stm_ca
 }
 
 /* Counts a handle out; with the last ones goes what they kept. */
-static void finish_release(struct stm_fs *fs, struct stm_file *f, const struct stm_caller *who)
+static void finish_release(struct stm_fs *fs, struct stm_file *f, const struct stm_caller *who, uint64_t fh)
 {
     bool last, gone;
 
@@ -478,7 +515,8 @@ static void finish_release(struct stm_fs *fs, struct stm_file *f, const struct s
     stm_file_unlock(f);
     stm_task_wake(fs, f->object);
     if (gone)
-        purge(fs, who, f->object);
+        stm_purge(fs, who, f->object);
+    stm_handle_drop(fs, fh); /* last: until then a successor has the handle, and is asked for the release again */
 }
 
 static void release_reader(struct stm_fs *fs, struct stm_file *f, const struct stm_caller *who)
@@ -487,7 +525,7 @@ static void release_reader(struct stm_fs *fs, struct stm_file *f, const struct s
 
     stm_file_closed(fs, f, false, &last, &gone);
     if (gone)
-        purge(fs, who, f->object);
+        stm_purge(fs, who, f->object);
 }
 
 void stm_do_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -506,16 +544,16 @@ void stm_do_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     }
     if (fi->fh == 0) {
         release_reader(fs, f, &who);
-    } else {
+    } else if (stm_handle_of(fs, fi->fh)) { /* else an earlier daemon has released it */
         stm_file_lock(f);
         bool replace = f->draft.replace && stm_file_writers(fs, f) == 1;
         stm_file_unlock(f);
-        struct replacing r = {.fs = fs, .who = who, .f = f, .final = true};
+        struct replacing r = {.fs = fs, .fh = fi->fh, .who = who, .f = f, .final = true};
         if (replace && post_replace(fs, &r) == 0) { /* which counts the handle out and unpins */
             stm_reply_err(req, 0);
             return;
         }
-        finish_release(fs, f, &who);
+        finish_release(fs, f, &who, fi->fh);
     }
     stm_file_unpin(fs, f);
     stm_reply_err(req, 0);

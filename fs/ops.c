@@ -23,19 +23,24 @@ static void do_init(void *userdata, struct fuse_conn_info *conn)
     conn->time_gran = 1;
 }
 
-static void do_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
+static void forget(struct stm_fs *fs, fuse_ino_t ino, uint64_t n)
 {
     if (ino >> 60 == STM_NODE_VIRTUAL)
-        stm_vnode_forget(stm_fs_of(req), ino & STM_ID_MAX, n);
+        stm_vnode_forget(fs, ino & STM_ID_MAX, n);
+    else if (ino >> 60 == STM_NODE_HEAD)
+        stm_orphan_forgotten(fs, ino);
+}
+
+static void do_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
+{
+    forget(stm_fs_of(req), ino, n);
     fuse_reply_none(req);
 }
 
 static void do_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (forgets[i].ino >> 60 == STM_NODE_VIRTUAL)
-            stm_vnode_forget(stm_fs_of(req), forgets[i].ino & STM_ID_MAX, forgets[i].nlookup);
-    }
+    for (size_t i = 0; i < count; i++)
+        forget(stm_fs_of(req), forgets[i].ino, forgets[i].nlookup);
     fuse_reply_none(req);
 }
 

@@ -28,7 +28,7 @@ static int build_rename(struct stm_txn *txn, void *arg)
         err = stm_object_get(&v, e.object, &old);
     if (err < 0 && err != -ENOENT)
         return err;
-    m->r.keep = err == 0 && stm_file_is_open(m->fs, e.object);
+    m->r.keep = err == 0 && stm_file_may_be_open(m->fs, e.object);
     err = stm_tree_rename(txn, &m->r);
     if (err == 0)
         err = stm_object_get(&v, m->r.moved, &m->act.object);
@@ -94,31 +94,38 @@ static int check_names(struct moving *m, const char *from, const char *to)
     return stm_pick_is_selector(m->fs, m->r.to_parent, to) ? -EXDEV : 0;
 }
 
+static int check_and_move(struct moving *m, fuse_ino_t parent, const char *name, fuse_ino_t newparent, const char *newname)
+{
+    int err = stm_head_object(parent, &m->r.from_parent);
+
+    if (err == 0)
+        err = stm_head_object(newparent, &m->r.to_parent);
+    if (err == 0)
+        err = check_names(m, name, newname);
+    if (err == 0) {
+        err = move(m);
+        if (err == -ENOENT && stm_pick_is_selector(m->fs, m->r.from_parent, name))
+            err = -EXDEV; /* mv copies it then */
+    }
+    if (err == 0 && m->r.replaced && !m->r.exchange)
+        stm_unnamed(m->fs, &m->act.who, m->r.replaced);
+    return err;
+}
+
 void stm_do_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent, const char *newname, unsigned flags)
 {
     struct moving m = {.fs = stm_fs_of(req), .act = stm_act_of(req)};
     struct stm_inval *list = NULL;
     size_t n = 0;
-    int err = stm_head_object(parent, &m.r.from_parent);
+    int err = flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE) ? -EINVAL : stm_act_done(m.fs, &m.act);
 
-    if (err == 0)
-        err = stm_head_object(newparent, &m.r.to_parent);
-    if (err == 0 && flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE))
-        err = -EINVAL;
     m.r.from = stm_slice_str(name);
     m.r.to = stm_slice_str(newname);
     m.r.noreplace = flags & RENAME_NOREPLACE;
     m.r.exchange = flags & RENAME_EXCHANGE;
     if (err == 0)
-        err = check_names(&m, name, newname);
-    if (err == 0) {
-        err = move(&m);
-        if (err == -ENOENT && stm_pick_is_selector(m.fs, m.r.from_parent, name))
-            err = -EXDEV; /* mv copies it then */
-    }
-    if (err == 0 && m.r.replaced && !m.r.exchange)
-        stm_unnamed(m.fs, &m.act.who, m.r.replaced);
-    if (err == 0 && m.owner_changed && !m.r.exchange)
+        err = check_and_move(&m, parent, name, newparent, newname);
+    if (err >= 0 && (m.owner_changed || m.act.again) && !m.r.exchange)
         err = stm_past_attrs(m.fs, &m.act.object, &list, &n);
     if (err < 0)
         stm_reply_fail(req, "rename", parent, err);

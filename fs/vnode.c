@@ -3,6 +3,7 @@
  */
 #include <stdlib.h>
 
+#include "remains.h"
 #include "vnode.h"
 
 enum { BUCKETS = 1024 };
@@ -60,7 +61,9 @@ int stm_vnodes_new(struct stm_fs *fs)
     if (!t)
         return -ENOMEM;
     pthread_mutex_init(&t->lock, NULL);
-    t->next = STM_VNODE_FIRST;
+    t->next = atomic_load(&fs->remains->next_node); /* a number that an earlier daemon gave means something else to the kernel */
+    if (t->next < STM_VNODE_FIRST)
+        t->next = STM_VNODE_FIRST;
     fs->vnodes = t;
     return 0;
 }
@@ -132,6 +135,7 @@ int stm_vnode_intern(struct stm_fs *fs, const struct stm_vnode *want, uint64_t *
         e = fresh;
         fresh = NULL;
         e->node.number = t->next++;
+        atomic_store_explicit(&fs->remains->next_node, t->next, memory_order_relaxed);
         t->n++;
         e->by_number = t->numbers[e->node.number % BUCKETS];
         t->numbers[e->node.number % BUCKETS] = e;

@@ -12,24 +12,29 @@
 enum { COPY_STEP = 1 << 20, COPY_MAX = 16 << 20, HOLE_COPY_MAX = 1 << 30 }; /* copy_file_range: at a time; a call; a call, with its holes */
 
 /* The file behind a handle that was opened for writing, pinned and locked. A handle whose draft is lost gets -EIO, so that close tells. */
-static int take_writer(struct stm_fs *fs, uint64_t ino, const struct fuse_file_info *fi, struct stm_file **ret)
+static int take_writer(struct stm_fs *fs, uint64_t ino, const struct fuse_file_info *fi, const struct stm_caller *who,
+                       struct stm_file **ret)
 {
     struct stm_node node;
     int err = stm_nodeid_parse(ino, &node);
 
     if (err == 0 && node.kind != STM_NODE_HEAD)
         err = -EROFS;
+    if (err == 0 && fi->fh == 0)
+        err = -EBADF;
     if (err < 0)
         return err;
     struct stm_file *f = stm_file_pin(fs, node.id, STM_PIN_FIND);
     if (!f)
         return -EIO;
     stm_file_lock(f);
-    if (fi->fh == 0 || f->draft.id != fi->fh) {
+    err = stm_handle_use(fs, fi->fh, node.id, who->unique);
+    if (err < 0) {
         stm_file_unlock(f);
         stm_file_unpin(fs, f);
-        return fi->fh == 0 ? -EBADF : -EIO;
+        return err;
     }
+    f->draft.asker = stm_unique(who->unique);
     *ret = f;
     return 0;
 }
@@ -60,10 +65,15 @@ void stm_do_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, 
     struct stm_caller who = stm_caller_of(req);
     bool moved = false;
     struct stm_file *f;
-    int err = take_writer(fs, ino, fi, &f);
+    int err = take_writer(fs, ino, fi, &who, &f);
 
     if (err < 0) {
         stm_reply_fail(req, "write", ino, err);
+        return;
+    }
+    if (stm_was_asked_before(who.unique) && f->draft.last == stm_unique(who.unique)) { /* an earlier daemon has written it */
+        put_writer(fs, f);
+        fuse_reply_write(req, size);
         return;
     }
     if (!fi->writepage) { /* a page that the kernel writes back has no author */
@@ -129,7 +139,7 @@ void stm_do_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t
     else if (off < 0 || len <= 0)
         err = -EINVAL;
     if (err == 0)
-        err = take_writer(fs, ino, fi, &f);
+        err = take_writer(fs, ino, fi, &who, &f);
     if (err < 0) {
         stm_reply_err(req, err);
         return;
@@ -167,7 +177,7 @@ static int64_t copy_step(struct stm_fs *fs, struct copy *c, size_t done, size_t 
     }
     if (n <= 0)
         return n;
-    int err = take_writer(fs, c->to, c->fi, &f);
+    int err = take_writer(fs, c->to, c->fi, &c->who, &f);
     if (err < 0)
         return err;
     err = before_change(fs, f, &c->who);

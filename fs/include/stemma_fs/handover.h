@@ -20,9 +20,7 @@
 #ifndef STEMMA_HANDOVER_H
 #define STEMMA_HANDOVER_H
 
-#include "stemma/types.h"
-
-#include <stdatomic.h>
+#include "stemma_fs/remains.h"
 
 enum {
     STM_HANDOVER_VERSION = 1,
@@ -30,7 +28,6 @@ enum {
     STM_HANDOVER_SUSPECTS = 64, /* requests that were in flight when a daemon died by its own fault */
     STM_HANDOVER_FATAL = 3,     /* in flight in so many such deaths: answered EIO */
     STM_HANDOVER_INIT = 512,    /* bytes of an INIT request or reply */
-    STM_HANDOVER_DIRTY = 4096,  /* drafts with bytes in memory only */
     STM_HANDOVER_TEXT = 256     /* the last cause of death */
 };
 #define STM_UNIQUE_RESENT (UINT64_C(1) << 63) /* in a request's id: the kernel asks again */
@@ -45,12 +42,6 @@ struct stm_in_flight {
 struct stm_suspect {
     _Atomic uint64_t unique; /* 0: free */
     _Atomic uint32_t deaths;
-};
-
-/* A draft that has bytes which no file and no commit has: lost when its daemon is killed. The filesystem's own (draft.c). */
-struct stm_dirty_draft {
-    _Atomic uint64_t object; /* 0: free */
-    _Atomic uint64_t draft;
 };
 
 /*
@@ -87,8 +78,7 @@ struct stm_handover {
     struct stm_in_flight in_flight[STM_HANDOVER_WORKERS];
     _Atomic uint32_t suspected; /* how many there are at most */
     struct stm_suspect suspects[STM_HANDOVER_SUSPECTS];
-    /* the filesystem's: set before the WRITE is answered, cleared by the commit or when the bytes lie in a stage file */
-    struct stm_dirty_draft dirty[STM_HANDOVER_DIRTY];
+    struct stm_remains remains; /* the filesystem's; sparse */
 };
 
 /* ---- the shared memory (handover.c) ---- */

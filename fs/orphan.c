@@ -1,0 +1,101 @@
+/*
+ * orphan.c: objects without a name that an earlier daemon of this mount may have given handles of. Who has them open only the kernel knows: they
+ * are purged when it forgets them, which it does when the last handle is closed; or at the store's next open that is no takeover.
+ * Objects whose handles this daemon has counted are purged at the last close instead (open.c).
+ */
+#include <stdlib.h>
+
+#include "file.h"
+
+enum { BUCKETS = 256 };
+
+struct item {
+    struct item *next;
+    uint64_t object;
+    bool held;
+};
+
+struct stm_orphans {
+    pthread_mutex_t lock; /* guards the chains */
+    struct item *buckets[BUCKETS];
+    _Atomic unsigned n;
+};
+
+int stm_orphans_new(struct stm_fs *fs)
+{
+    fs->orphans = calloc(1, sizeof *fs->orphans);
+    if (!fs->orphans)
+        return -ENOMEM;
+    pthread_mutex_init(&fs->orphans->lock, NULL);
+    return 0;
+}
+
+void stm_orphans_free(struct stm_fs *fs)
+{
+    if (!fs->orphans)
+        return;
+    for (size_t i = 0; i < BUCKETS; i++) {
+        for (struct item *o = fs->orphans->buckets[i], *next; o; o = next) {
+            next = o->next;
+            free(o);
+        }
+    }
+    pthread_mutex_destroy(&fs->orphans->lock);
+    free(fs->orphans);
+    fs->orphans = NULL;
+}
+
+static struct item **find_locked(struct stm_orphans *t, uint64_t object)
+{
+    struct item **p = &t->buckets[object % BUCKETS];
+
+    while (*p && (*p)->object != object)
+        p = &(*p)->next;
+    return p;
+}
+
+int stm_orphan_wait(struct stm_fs *fs, uint64_t object, bool held)
+{
+    struct stm_orphans *t = fs->orphans;
+    struct item *fresh = malloc(sizeof *fresh);
+
+    if (!fresh)
+        return -ENOMEM;
+    *fresh = (struct item){.object = object, .held = held};
+    pthread_mutex_lock(&t->lock);
+    struct item **p = find_locked(t, object);
+    if (*p) {
+        (*p)->held |= held;
+    } else {
+        *p = fresh;
+        fresh = NULL;
+        atomic_fetch_add(&t->n, 1);
+    }
+    pthread_mutex_unlock(&t->lock);
+    free(fresh);
+    return 0;
+}
+
+void stm_orphan_forgotten(struct stm_fs *fs, uint64_t object)
+{
+    struct stm_orphans *t = fs->orphans;
+
+    if (atomic_load(&t->n) == 0)
+        return;
+    pthread_mutex_lock(&t->lock);
+    struct item **p = find_locked(t, object), *gone = *p;
+    if (gone) {
+        *p = gone->next;
+        atomic_fetch_sub(&t->n, 1);
+    }
+    pthread_mutex_unlock(&t->lock);
+    if (!gone)
+        return;
+    if (gone->held) {
+        struct stm_file *f = stm_file_pin(fs, object, STM_PIN_FIND);
+        stm_file_unpin(fs, f);
+        stm_file_unpin(fs, f);
+    }
+    free(gone);
+    stm_purge(fs, &(struct stm_caller){.uid = 0}, object);
+}
