@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "acl.h"
 #include "file.h"
 #include "notify.h"
 #include "privilege.h"
@@ -102,7 +103,7 @@ int stm_attr_version(struct stm_fs *fs, uint64_t line, uint32_t ordinal, struct 
     if (err == 0) {
         stm_attr_stored(&o, ret);
         ret->st.st_ino = stm_nodeid_version(line, ordinal);
-        ret->st.st_mode = S_IFREG | (v.mode & o.mode & 07555);
+        ret->st.st_mode = S_IFREG | stm_acl_past_mode(fs, &o, v.mode & o.mode & 07555);
         ret->st.st_nlink = 1;
         ret->st.st_size = (off_t)v.row.size;
         ret->st.st_blocks = blocks_of(v.data);
@@ -118,7 +119,7 @@ int stm_attr_view(struct stm_fs *fs, uint32_t view, const struct stm_object *o, 
     stm_seen_object(fs, view, o->id);
     stm_attr_stored(o, ret);
     ret->st.st_ino = stm_nodeid_view(view, o->id);
-    ret->st.st_mode &= ~(mode_t)0222;
+    ret->st.st_mode = stm_acl_past_mode(fs, o, o->mode & ~0222u);
     if (S_ISREG(o->mode) && ret->st.st_nlink == 0)
         ret->st.st_nlink = 1; /* it had a name then */
     if (atomic_load(&fs->remains->many_views))
@@ -231,6 +232,8 @@ static int build_set(struct stm_txn *txn, void *arg)
         }
         err = stm_capability_drop(txn, &o);
     }
+    if (err == 0 && set.valid & STM_SET_MODE)
+        err = stm_acl_follow(txn, &o, set.mode);
     return err < 0 ? err : stm_object_set(txn, s->object, &set, &s->act.object);
 }
 

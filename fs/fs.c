@@ -36,7 +36,12 @@ struct stm_caller stm_caller_of(fuse_req_t req)
     const struct fuse_ctx *ctx = fuse_req_ctx(req);
     const struct stm_current *c = stm_current();
 
-    return (struct stm_caller){.uid = ctx->uid, .gid = ctx->gid, .pid = (uint32_t)ctx->pid, .unique = c->unique, .uncached = c->uncached};
+    return (struct stm_caller){.uid = ctx->uid,
+                               .gid = ctx->gid,
+                               .pid = (uint32_t)ctx->pid,
+                               .umask = ctx->umask & 0777,
+                               .unique = c->unique,
+                               .uncached = c->uncached};
 }
 
 uint64_t stm_new_handle(struct stm_fs *fs)

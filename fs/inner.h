@@ -84,6 +84,7 @@ struct stm_fs {
 /* Who asks: copied, so that another thread may go on with the request. */
 struct stm_caller {
     uint32_t uid, gid, pid;
+    uint32_t umask;  /* of a request that makes something, with -o acl; else the kernel has applied it */
     uint64_t unique; /* the kernel's id of the request: bit 63 says that it was asked before */
     bool uncached;   /* the answer must not be cached: a change that the kernel did not make began before it */
 };
@@ -179,6 +180,7 @@ struct stm_act stm_act_of(fuse_req_t req);
 
 /* make.c: the build function for a new object; its argument: */
 struct stm_making {
+    struct stm_fs *fs;
     struct stm_act act; /* object: what was made */
     uint64_t parent;    /* its directory */
     bool nameless;      /* it gets no entry yet; name is only asked whether it is junk */

@@ -42,6 +42,7 @@ static void make(fuse_req_t req, fuse_ino_t parent, const char *name, struct stm
     struct stm_found found;
     int err = stm_head_object(parent, &m->parent);
 
+    m->fs = fs;
     m->act = stm_act_of(req);
     m->name = stm_slice_str(name);
     m->n.uid = m->act.who.uid;

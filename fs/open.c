@@ -312,7 +312,7 @@ static int create(struct stm_fs *fs, struct stm_making *m, const char *name, str
 void stm_do_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
     struct stm_fs *fs = stm_fs_of(req);
-    struct stm_making m = {.act = stm_act_of(req), .name = stm_slice_str(name)};
+    struct stm_making m = {.fs = fs, .act = stm_act_of(req), .name = stm_slice_str(name)};
     struct stm_found found;
     int err = stm_head_object(parent, &m.parent);
 

@@ -13,8 +13,10 @@ static void do_init(void *userdata, struct fuse_conn_info *conn)
     unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_READDIRPLUS |
                     FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_CACHE_SYMLINKS |
                     FUSE_CAP_EXPLICIT_INVAL_DATA;
-    (void)userdata;
+    const struct stm_fs *fs = userdata;
 
+    if (fs->opt.acl)
+        want |= FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK; /* a default ACL stands in for the umask: make.c */
     conn->want = want & conn->capable;
     conn->max_write = MIB;
     conn->max_readahead = MIB;

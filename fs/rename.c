@@ -13,7 +13,7 @@ struct moving {
     struct stm_fs *fs;
     struct stm_act act;
     struct stm_rename r;
-    bool owner_changed; /* of the line that was taken over: its versions show another owner or mode now */
+    bool owner_changed; /* of the line that was taken over: its versions show another owner, mode or ACL now */
 };
 
 static int build_rename(struct stm_txn *txn, void *arg)
@@ -35,7 +35,8 @@ static int build_rename(struct stm_txn *txn, void *arg)
     if (err < 0)
         return err;
     const struct stm_object *o = &m->act.object;
-    m->owner_changed = m->r.replaced && (o->mode != old.mode || o->uid != old.uid || o->gid != old.gid);
+    bool acls = m->fs->opt.acl && (o->flags | old.flags) & STM_OBJ_XATTR;
+    m->owner_changed = m->r.replaced && (o->mode != old.mode || o->uid != old.uid || o->gid != old.gid || acls);
     return 0;
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "acl.h"
 #include "file.h"
 #include "task.h"
 #include "vnode.h"
@@ -65,12 +66,12 @@ static int attr_of_line(struct stm_fs *fs, const struct stm_vnode *v, struct stm
     ret->st.st_gid = o.gid;
     ret->timeout = 0;
     if (v->kind == STM_V_VERSIONS) {
-        mode_t r = o.mode & 0444;
+        mode_t r = stm_acl_past_mode(fs, &o, o.mode & 0444);
         ret->st.st_mode = S_IFDIR | r | r >> 2;
         ret->st.st_nlink = 2;
         return 0;
     }
-    ret->st.st_mode = S_IFREG | (o.mode & 0444);
+    ret->st.st_mode = S_IFREG | stm_acl_past_mode(fs, &o, o.mode & 0444);
     err = stm_virtual_text(fs, v, true, &text, &owner);
     ret->st.st_size = (off_t)text.len; /* exact: tools copy so many bytes */
     ret->st.st_blocks = (blkcnt_t)((text.len + 511) / 512);

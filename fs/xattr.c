@@ -1,12 +1,16 @@
 /*
  * xattr.c: extended attributes: user.*, trusted.* and security.* are stored; stemma.NAME (or user.stemma.NAME) tells about versions, is never
- * listed (copying tools copy what is listed), and only stemma.bump can be set. POSIX ACLs are not supported.
+ * listed (copying tools copy what is listed), and only stemma.bump can be set; POSIX ACLs (acl.h) are there with `-o acl`.
  */
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
+#include "acl.h"
 #include "file.h"
+#include "notify.h"
 #include "task.h"
+#include "vnode.h"
 
 enum { VALUE_MAX = 65536 };
 
@@ -24,8 +28,10 @@ static const char *about_name(const char *name)
 }
 
 /* 0: can be stored; a prefix with nothing behind it is no name. */
-static int check_stored(const char *name)
+static int check_stored(const struct stm_fs *fs, const char *name)
 {
+    if (stm_acl_is(name))
+        return fs->opt.acl ? 0 : -EOPNOTSUPP;
     if (!starts(name, "user.") && !starts(name, "trusted.") && !starts(name, "security."))
         return -EOPNOTSUPP;
     return strchr(name, '.')[1] != '\0' ? 0 : -EINVAL;
@@ -188,6 +194,30 @@ static int old_xattrs(struct stm_fs *fs, const struct stm_node *n, const char *n
     return err == 1 ? 0 : err;
 }
 
+/* The past obeys the ACL of today. */
+static int past_acl(struct stm_fs *fs, const struct stm_caller *who, uint64_t ino, const struct stm_node *n, struct stm_buf *ret)
+{
+    struct stm_view v = stm_view_head(fs->store);
+    struct stm_vnode node = {.line = n->kind == STM_NODE_VERSION ? n->id : 0};
+    uint64_t object = n->id;
+    struct stm_attr a;
+    int err = n->kind == STM_NODE_VIRTUAL ? stm_vnode_get(fs, n->id, &node) : 0;
+
+    if (err < 0)
+        return err;
+    if (n->kind == STM_NODE_VIRTUAL)
+        stm_vnode_release(&node);
+    if (n->kind != STM_NODE_VIEW)
+        err = node.line ? stm_line_owner(&v, node.line, &object) : -ENODATA;
+    if (err == 0)
+        err = stm_attr_get(fs, who, ino, &a);
+    if (err == 0)
+        err = stm_acl_past(fs, object, a.st.st_mode, ret);
+    if (err == 0 && n->kind == STM_NODE_VIRTUAL && S_ISDIR(a.st.st_mode))
+        err = stm_acl_read_is_search(ret);
+    return err;
+}
+
 static int stored_value(struct stm_fs *fs, const struct stm_node *n, const char *name, struct stm_buf *ret)
 {
     struct stm_view v = stm_view_head(fs->store);
@@ -205,11 +235,14 @@ static int stored_value(struct stm_fs *fs, const struct stm_node *n, const char 
  * The answer for a stored name. A label that nobody set is "not supported" rather than "no data": `ls -l` then asks once for the whole
  * filesystem instead of once for each entry.
  */
-static int stored_or_not(struct stm_fs *fs, const struct stm_node *n, const char *name, struct stm_buf *ret)
+static int stored_or_not(const struct stm_again *a, const struct stm_node *n, struct stm_buf *ret)
 {
-    int err = stored_value(fs, n, name, ret);
+    struct stm_fs *fs = stm_fs_of(a->req);
 
-    return err == -ENODATA && strcmp(name, "security.selinux") == 0 ? -EOPNOTSUPP : err;
+    if (n->kind != STM_NODE_HEAD && strcmp(a->name, STM_ACL_ACCESS) == 0)
+        return past_acl(fs, &a->who, a->ino, n, ret);
+    int err = stored_value(fs, n, a->name, ret);
+    return err == -ENODATA && strcmp(a->name, "security.selinux") == 0 ? -EOPNOTSUPP : err;
 }
 
 static void getxattr_again(struct stm_again *a)
@@ -221,9 +254,9 @@ static void getxattr_again(struct stm_again *a)
     int err = stm_nodeid_parse(a->ino, &n);
 
     if (err == 0 && !stemma)
-        err = check_stored(a->name);
+        err = check_stored(fs, a->name);
     if (err == 0)
-        err = stemma ? about(a, &n, stemma, &value) : stored_or_not(fs, &n, a->name, &value);
+        err = stemma ? about(a, &n, stemma, &value) : stored_or_not(a, &n, &value);
     if (err == 1) {
         err = stm_again_post(fs, n.id, a);
         if (err == 0)
@@ -249,15 +282,15 @@ void stm_do_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t si
     getxattr_again(&a);
 }
 
-/* trusted.* is shown to root alone. */
-static int visible_names(const struct stm_buf *all, bool root, struct stm_buf *ret)
+/* trusted.* is shown to root alone, ACLs where they count. */
+static int visible_names(const struct stm_buf *all, bool root, bool acls, struct stm_buf *ret)
 {
     int err = 0;
 
     for (size_t i = 0; err == 0 && i < all->len;) {
         const char *name = (const char *)all->data + i;
         size_t len = strlen(name) + 1;
-        if (root || !starts(name, "trusted."))
+        if ((root || !starts(name, "trusted.")) && (acls || !stm_acl_is(name)))
             err = stm_buf_append(ret, name, len);
         i += len;
     }
@@ -283,7 +316,7 @@ void stm_do_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
     if (err == -ENODATA)
         err = 0;
     if (err == 0)
-        err = visible_names(&all, stm_caller_of(req).uid == 0, &shown);
+        err = visible_names(&all, stm_caller_of(req).uid == 0, fs->opt.acl, &shown);
     if (err < 0)
         stm_reply_fail(req, "listxattr", ino, err == -ENOENT ? -ESTALE : err);
     else
@@ -299,12 +332,15 @@ struct setting {
     uint64_t object;
     struct stm_slice name, value; /* value.data NULL: remove */
     int flags;
+    bool acl;
 };
 
 static int build_set(struct stm_txn *txn, void *arg)
 {
     struct setting *s = arg;
 
+    if (s->acl)
+        return stm_acl_set(txn, &s->act.who, s->object, s->name, s->value, &s->act.object);
     if (!s->value.data)
         return stm_xattr_remove(txn, s->object, s->name);
     return stm_xattr_set(txn, s->object, s->name, s->value, s->flags);
@@ -344,15 +380,18 @@ static void set(fuse_req_t req, fuse_ino_t ino, const char *name, struct setting
     struct stm_fs *fs = stm_fs_of(req);
     const char *stemma = about_name(name);
     struct stm_node n = {.id = 0};
+    struct stm_inval *list = NULL;
+    size_t count = 0;
     int err = stm_nodeid_parse(ino, &n);
 
     s->act = stm_act_of(req);
     s->object = n.id;
     s->name = stm_slice_str(name);
+    s->acl = stm_acl_is(name);
     if (err == 0 && n.kind != STM_NODE_HEAD)
         err = -EROFS;
     else if (err == 0 && !stemma)
-        err = check_stored(name);
+        err = check_stored(fs, name);
     if (err == 0 && s->value.len > VALUE_MAX)
         err = -E2BIG;
     if (err == 0 && stemma) {
@@ -362,7 +401,13 @@ static void set(fuse_req_t req, fuse_ino_t ino, const char *name, struct setting
         if (err == 0 && starts(name, "security."))
             tell_draft(fs, n.id);
     }
-    stm_reply_fail(req, "setxattr", ino, err == -ENOENT ? -ESTALE : err);
+    if (err == 0 && s->acl) /* who may see the past has changed */
+        err = stm_past_attrs(fs, &s->act.object, &list, &count);
+    if (err < 0)
+        stm_reply_fail(req, "setxattr", ino, err == -ENOENT ? -ESTALE : err);
+    else
+        stm_reply_after(req, list, count);
+    free(list);
 }
 
 void stm_do_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)

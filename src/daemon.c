@@ -125,6 +125,7 @@ static int make_filesystem(struct daemon *d)
         .allow_other = o->allow_other,
         .read_only = o->read_only,
         .noexec = o->noexec,
+        .acl = o->acl,
         .versions_listed = o->versions == STM_VERSIONS_LISTED,
         .debug = o->debug,
         .max_threads = o->max_threads,

@@ -30,6 +30,8 @@ const struct stm_param stm_mount_params[] = {
     {"nonempty", STM_PARAM_FLAG, .value = true, AT(nonempty), .text = "mount over a directory that is not empty"},
     {"noexec", STM_PARAM_FLAG, .value = true, AT(noexec), .text = "no program can be run from the mount"},
     {"exec", STM_PARAM_FLAG, .value = false, AT(noexec), .text = "programs can be run (the default)"},
+    {"acl", STM_PARAM_FLAG, .value = true, AT(acl), .text = "POSIX ACLs are obeyed and can be set"},
+    {"noacl", STM_PARAM_FLAG, .value = false, AT(acl), .text = "ACLs are neither obeyed nor set (the default)"},
     {"nosupervise", STM_PARAM_FLAG, .value = true, AT(nosupervise),
      .text = "one process without a supervisor: the mount is dead when its daemon dies, and cannot be upgraded"},
     {"supervise", STM_PARAM_FLAG, .value = false, AT(nosupervise),

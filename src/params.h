@@ -39,7 +39,7 @@ struct stm_param {
 enum stm_versions_shown { STM_VERSIONS_HIDDEN = 0, STM_VERSIONS_LISTED = 1 };
 
 struct stm_mount_options {
-    bool read_only, nonempty, debug, noexec;
+    bool read_only, nonempty, debug, noexec, acl;
     bool allow_other;
     unsigned versions; /* enum stm_versions_shown */
     unsigned max_threads;

@@ -29,6 +29,7 @@ struct stm_fs_options {
     bool allow_other;      /* users other than the daemon's may come in (their permissions are checked in any case) */
     bool read_only;        /* every change is EROFS */
     bool noexec;           /* no program can be run from the mount */
+    bool acl;              /* POSIX ACLs are obeyed, inherited, and can be set */
     bool versions_listed;  /* directories list `word@vX.Y.Z` beside `word` */
     bool debug;            /* libfuse writes each request to stderr */
     unsigned max_threads;  /* workers; 0: 10 */
