@@ -2,6 +2,7 @@
 #include "client.h"
 
 #include "command.h"
+#include "process.h"
 #include "wire.h"
 
 #include <errno.h>
@@ -14,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LOCK_TRIES = 30, LOCK_PAUSE_MS = 100 };
+enum { LOCK_TRIES = 30, LOCK_PAUSE_MS = 100, REACH_TRIES = 400, REACH_PAUSE_MS = 25 };
 
 int stm_socket_address(const char *store, struct sockaddr_un *ret, int *ret_dir)
 {
@@ -47,13 +48,33 @@ int stm_client_connect(const char *store)
     return err == -ECONNREFUSED ? -ENOENT : err;
 }
 
+static void pause_ms(int ms)
+{
+    struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
+
+    (void)nanosleep(&t, NULL);
+}
+
+int stm_client_reach(const char *store)
+{
+    int fd = stm_client_connect(store);
+
+    for (int i = 0; fd == -ENOENT && stm_process_supervisor(store) > 0; i++) {
+        if (i == REACH_TRIES)
+            return -ETIMEDOUT;
+        pause_ms(REACH_PAUSE_MS);
+        fd = stm_client_connect(store);
+    }
+    return fd;
+}
+
 bool stm_client_daemon_gone(const char *store)
 {
     int fd = stm_client_connect(store);
 
     if (fd >= 0)
         close(fd);
-    return fd == -ENOENT;
+    return fd == -ENOENT && stm_process_supervisor(store) == 0;
 }
 
 int stm_client_holder(const char *store)
@@ -117,13 +138,6 @@ int stm_client_receive(int fd, bool until_ready, struct stm_out *out)
     }
     stm_wire_frame_release(&f);
     return result;
-}
-
-static void pause_ms(int ms)
-{
-    struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
-
-    (void)nanosleep(&t, NULL);
 }
 
 /* An empty directory may be a mount point that is not mounted, a file no store at all: stm_store_open's sentence says which. */
@@ -200,12 +214,18 @@ int stm_client_no_daemon(const char *store, int err, struct stm_out *out)
                             store);
     if (err == -EINVAL)
         return stm_out_fail(out, STM_EXIT_FAILED, "a store in memory can only be used through its mount");
+    if (err == -ETIMEDOUT)
+        return stm_out_fail(
+            out, STM_EXIT_FAILED,
+            "%s: no daemon serves it at the moment, though its supervisor (process %d) tries to start one: its log says why "
+            "(journalctl -t stemma)",
+            store, (int)stm_process_supervisor(store));
     return stm_out_fail(out, STM_EXIT_FAILED, "%s/socket: %s", store, strerror(-err));
 }
 
 static int call(const char *store, const struct stm_service *service, const json_t *request, struct stm_out *out)
 {
-    int fd = stm_client_connect(store);
+    int fd = stm_client_reach(store);
 
     if (fd >= 0)
         return call_daemon(fd, store, request, out);

@@ -31,9 +31,14 @@ STM_MUST_CHECK int stm_client_open_as(const struct stm_store_options *opt, struc
  * for a store in memory; others: I/O. The socket's path may be longer than its address can hold.
  */
 STM_MUST_CHECK int stm_client_connect(const char *store);
+/*
+ * The same, but waits while a supervisor is about to start a daemon: then the store must not be opened here, since the kernel knows things of
+ * it. -ETIMEDOUT: none came to serve.
+ */
+STM_MUST_CHECK int stm_client_reach(const char *store);
 /* The process that has the store open; 0 when there is none, or the lock may not be read. */
 int stm_client_holder(const char *store);
-/* Does nobody serve the store? (A mount stays when its daemon was killed.) False when that cannot be told. */
+/* Does nobody serve the store, nor will? (A mount stays when its last process was killed.) False when that cannot be told. */
 bool stm_client_daemon_gone(const char *store);
 /* Says what such an error of stm_client_connect means; returns the exit code. */
 int stm_client_no_daemon(const char *store, int err, struct stm_out *out);

@@ -197,7 +197,7 @@ static int import_into(const struct stm_args *args, const struct stm_resource *r
 
     if (r->seq != STM_SEQ_HEAD)
         return stm_out_fail(out, STM_EXIT_USAGE, "%s is in the past, and cannot be written", args->operand[args->operands - 1]);
-    fd = stm_client_connect(r->store);
+    fd = stm_client_reach(r->store);
     if (fd >= 0)
         return import_through(fd, args, r, out);
     return fd == -ENOENT ? import_here(args, r, out) : stm_client_no_daemon(r->store, fd, out);

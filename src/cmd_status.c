@@ -3,6 +3,7 @@
 #include "command.h"
 
 #include "stemma_fs/fs.h"
+#include "stemma_fs/handover.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +40,28 @@ static int add_health(json_t *object, const struct stm_health *h)
                : 0;
 }
 
+/* Who serves the mount, and what became of those before. */
+static int add_processes(json_t *object, const struct stm_handover *h)
+{
+    int64_t died_ns = h == NULL ? 0 : atomic_load(&h->died_ns);
+    json_t *death = json_null();
+    char when[32];
+    int err;
+
+    if (died_ns != 0) {
+        stm_time_format(died_ns, when);
+        death = json_pack("{s:s, s:o}", "time", when, "cause", stm_json_text(stm_slice_str(h->cause)));
+    }
+    err = json_object_set_new(object, "daemon_pid", json_integer(getpid()));
+    err |= json_object_set_new(object, "supervisor_pid", h == NULL ? json_null() : json_integer(atomic_load(&h->supervisor)));
+    err |= json_object_set_new(object, "handover", json_boolean(h != NULL && stm_handover_possible(h)));
+    err |= json_object_set_new(object, "daemons", json_integer(h == NULL ? 1 : atomic_load(&h->daemons)));
+    err |= json_object_set_new(object, "restarts", json_integer(h == NULL ? 0 : atomic_load(&h->deaths)));
+    err |= json_object_set_new(object, "failed_upgrades", json_integer(h == NULL ? 0 : atomic_load(&h->failed_upgrades)));
+    err |= json_object_set_new(object, "last_death", death);
+    return err;
+}
+
 static json_t *store_json(const struct stm_env *env, const struct stm_store_stats *s)
 {
     return json_pack("{s:o, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b}", "store",
@@ -64,7 +87,7 @@ static int print_json(const struct stm_env *env, const struct status *s)
     if (object != NULL && env->fs != NULL &&
         (json_object_set_new(object, "dir", stm_json_text(stm_slice_str(env->mount_dir))) < 0 ||
          json_object_set_new(object, "pid", json_integer(getpid())) < 0 || json_object_set_new(object, "since", json_string(since)) < 0 ||
-         json_object_set_new(object, "fs", fs_json(&s->fs)) < 0))
+         json_object_set_new(object, "fs", fs_json(&s->fs)) < 0 || add_processes(object, env->handover) < 0))
         goto fail;
     return stm_json_print(env->out, object);
 fail:
@@ -86,14 +109,31 @@ static void size_text(uint64_t bytes, char *out, size_t size)
     snprintf(out, size, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
 }
 
+static void print_processes(const struct stm_env *env)
+{
+    const struct stm_handover *h = env->handover;
+    char when[32];
+
+    if (h == NULL) {
+        stm_out_print(env->out, "daemon      process %d, without a supervisor: the mount ends with it\n", (int)getpid());
+        return;
+    }
+    stm_out_print(env->out, "daemon      process %d, supervised by process %d%s\n", (int)getpid(), (int)atomic_load(&h->supervisor),
+                  stm_handover_possible(h) ? "" : "; this kernel cannot hand a mount over, so it ends with its daemon");
+    if (atomic_load(&h->deaths) == 0)
+        return;
+    stm_time_format(atomic_load(&h->died_ns), when);
+    stm_out_print(env->out, "restarts    %u, the last at %s: %s\n", atomic_load(&h->deaths), when, h->cause);
+}
+
 static void print_mount(const struct stm_env *env, const struct stm_fs_stats *f)
 {
     char since[32], drafts[32];
 
     stm_time_format(env->since_ns, since);
     size_text(f->draft_bytes, drafts, sizeof(drafts));
-    stm_out_print(env->out, "mounted     on %s since %s, by process %d%s\n", env->mount_dir, since, (int)getpid(),
-                  env->read_only ? ", read-only" : "");
+    stm_out_print(env->out, "mounted     on %s since %s%s\n", env->mount_dir, since, env->read_only ? ", read-only" : "");
+    print_processes(env);
     stm_out_print(env->out, "requests    %llu, of which %llu failed\n", (unsigned long long)f->requests, (unsigned long long)f->errors);
     stm_out_print(env->out, "writing     %llu files open for it, %llu being written (%s in memory), %llu saved and not yet seen\n",
                   (unsigned long long)f->open_handles, (unsigned long long)f->drafts, drafts, (unsigned long long)f->pending);

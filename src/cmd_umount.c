@@ -3,6 +3,7 @@
 #include "command.h"
 #include "mountinfo.h"
 #include "mounting.h"
+#include "process.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -109,10 +110,13 @@ static int ask_for_last_word(const char *store)
     return fd < 0 ? -1 : fd;
 }
 
-/* A descriptor of the process that has the store open; -1 when there is none, or it may not be seen. */
+/* A descriptor of the process that ends last: the supervisor, else who has the store open. -1 when there is none, or it may not be seen. */
 static int holder_of(const char *store)
 {
-    int pid = stm_client_holder(store);
+    int pid = stm_process_supervisor(store);
+
+    if (pid == 0)
+        pid = stm_client_holder(store);
 
     return pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
 }

@@ -56,6 +56,7 @@ int stm_log_service(const struct stm_env *env, const json_t *request);
 int stm_show_service(const struct stm_env *env, const json_t *request);
 int stm_restore_service(const struct stm_env *env, const json_t *request);
 int stm_import_service(const struct stm_env *env, const json_t *request);
+int stm_upgrade_service(const struct stm_env *env, const json_t *request);
 
 /* ---- requests ---- */
 

@@ -72,9 +72,10 @@ struct stm_handover {
     char cause[STM_HANDOVER_TEXT];    /* how; written while no daemon runs */
     _Atomic uint32_t failed_upgrades; /* binaries that did not come to serve */
     /* the daemon's */
-    _Atomic uint32_t serving; /* number (`daemons`) of the daemon that came to serve last */
-    _Atomic uint32_t left;    /* enum stm_left, stored last; 0: it has not said a word. Cleared by the supervisor. */
-    char binary[4096];        /* what to start next ("" : the same again); written by a daemon before it leaves */
+    _Atomic uint32_t serving;   /* number (`daemons`) of the daemon that came to serve last */
+    _Atomic uint32_t left;      /* enum stm_left, stored last; 0: it has not said a word. Cleared by the supervisor. */
+    _Atomic uint32_t upgrading; /* number of the daemon that was asked to give way; who sets it writes `binary` */
+    char binary[4096];          /* what to start next ("" : the same again); written by a daemon before it leaves */
     struct stm_in_flight in_flight[STM_HANDOVER_WORKERS];
     _Atomic uint32_t suspected; /* how many there are at most */
     struct stm_suspect suspects[STM_HANDOVER_SUSPECTS];
