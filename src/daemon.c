@@ -335,9 +335,11 @@ static int serve(struct daemon *d)
         return fail(d, STM_EXIT_FAILED, "no thread could be started", strerror(-err));
     if (d->run_err == 1)
         return STM_LEFT_HANDOVER;
-    if (d->run_err == 0)
+    if (d->run_err == 0) {
         stm_sd_notify("STOPPING=1");
-    else
+        if (d->handover != NULL)
+            atomic_store(&d->handover->left, STM_LEFT_FINAL);
+    } else
         stm_log(STM_FS_ERROR, "serving_failed", "error=\"%s\" consequence=\"%s\"", strerror(-d->run_err),
                 d->handover != NULL ? "another daemon takes over" : "unmounting");
     return d->ready && d->run_err == 0 ? STM_EXIT_OK : STM_EXIT_FAILED;

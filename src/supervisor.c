@@ -299,12 +299,12 @@ static bool is_fault(int signal_number)
 /* Without its word, an exit is a fault too: some library ended it. */
 static bool own_fault(const struct death *d)
 {
-    return d->left == 0 && d->known && (WIFSIGNALED(d->status) ? is_fault(WTERMSIG(d->status)) : true);
+    return (d->left & 255) == 0 && d->known && (WIFSIGNALED(d->status) ? is_fault(WTERMSIG(d->status)) : true);
 }
 
 static void name_cause(const struct death *d, char *ret, size_t size)
 {
-    if (d->left != 0)
+    if ((d->left & 255) != 0)
         snprintf(ret, size, "it gave up with exit code %u", STM_LEFT_CODE(d->left));
     else if (!d->known)
         snprintf(ret, size, "unknown: it was not this supervisor's child");
@@ -391,11 +391,13 @@ static int judge(struct supervisor *s, int *ret_pause)
     bool gone = stm_connection_gone(s->setup.connection);
 
     if (d.left & STM_LEFT_FINAL) {
+        if (d.left == STM_LEFT_FINAL)
+            record(s, &d); /* it died while it saved */
         unmount(s);
-        return STM_LEFT_CODE(d.left);
+        return d.left == STM_LEFT_FINAL ? STM_EXIT_FAILED : STM_LEFT_CODE(d.left);
     }
-    if (gone)
-        return d.left != 0 ? STM_LEFT_CODE(d.left) : STM_EXIT_FAILED;
+    if (gone) /* unmounted after it had died: nothing was open, so nothing was unsaved */
+        return d.left != 0 ? STM_LEFT_CODE(d.left) : STM_EXIT_OK;
     if (atomic_load(&s->h->serving) == 0)
         return never_ready(s, &d);
     end.spoke = d.left != 0;

@@ -301,9 +301,15 @@ def mounted(path):
 
 
 def pid_of(store):
-    """The pid that the store's lock file holds."""
-    with open(os.path.join(store, "lock")) as f:
-        return int(re.search(r"\d+", f.read()).group())
+    """The pid that the store's lock file holds; waits for one that is just being written."""
+    found = []
+
+    def read():
+        with open(os.path.join(store, "lock")) as f:
+            found[:] = re.findall(r"\d+", f.read())
+        return found
+    until(read, "a pid in the lock file")
+    return int(found[0])
 
 
 def processes_of(store, roles=("supervise", "serve")):

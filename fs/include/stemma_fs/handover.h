@@ -51,7 +51,7 @@ struct stm_suspect {
 enum stm_left {
     STM_LEFT_HANDOVER = 64, /* start another at once: an upgrade, or it wants to open the store afresh */
     STM_LEFT_REFUSED = 65,  /* it cannot take this connection over (INIT differs, unknown layout) */
-    STM_LEFT_FINAL = 256    /* a bit: unmounted, or told to stop */
+    STM_LEFT_FINAL = 256    /* a bit: unmounted, or told to stop. Alone: it is still saving */
 };
 #define STM_LEFT_CODE(left) ((int)(((left)&255) - 1))
 
