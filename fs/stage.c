@@ -371,8 +371,11 @@ static int fill_block(struct stm_stage *st, uint64_t block)
     return err < 0 ? err : map_set(st, block);
 }
 
-/* Before [off, end) is changed in the file: fills the blocks at both edges, marks the whole ones. */
-static int claim(struct stm_stage *st, uint64_t off, uint64_t end)
+/*
+ * Before [off, end) is changed in the file: fills the blocks at both edges, and sees to it that marking will need no memory. What is not yet
+ * marked goes on showing the base, so that a write which fails loses nothing that was there.
+ */
+static int prepare(struct stm_stage *st, uint64_t off, uint64_t end)
 {
     uint64_t first = off / STM_STAGE_BLOCK, last = (end - 1) / STM_STAGE_BLOCK;
     int err = 0;
@@ -381,9 +384,34 @@ static int claim(struct stm_stage *st, uint64_t off, uint64_t end)
         err = fill_block(st, first);
     if (err == 0 && end % STM_STAGE_BLOCK != 0)
         err = fill_block(st, last);
-    if (err == 0)
-        err = map_set_all(st, first, last);
+    for (uint64_t page = first / MAP_BITS; err == 0 && page <= last / MAP_BITS; page++)
+        err = map_grow(st, page);
+    return err;
+}
+
+/* After [off, end) was changed. */
+static int mark(struct stm_stage *st, uint64_t off, uint64_t end)
+{
+    uint64_t first = off / STM_STAGE_BLOCK, last = (end - 1) / STM_STAGE_BLOCK;
+    int err = map_set_all(st, first, last);
+
     return err < 0 ? err : map_store(st, first, last);
+}
+
+/* Zeroes the file's bytes. */
+static int wipe(struct stm_stage *st, uint64_t off, uint64_t len)
+{
+    static const uint8_t zeroes[65536];
+    int err = 0;
+
+    if (fallocate(st->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) == 0)
+        return 0;
+    for (uint64_t done = 0; err == 0 && done < len;) {
+        size_t n = len - done < sizeof zeroes ? (size_t)(len - done) : sizeof zeroes;
+        err = pwrite_all(st->fd, zeroes, n, off + done);
+        done += n;
+    }
+    return err;
 }
 
 int stm_stage_write(struct stm_stage *st, uint64_t off, const void *buf, size_t len)
@@ -404,9 +432,11 @@ int stm_stage_write(struct stm_stage *st, uint64_t off, const void *buf, size_t 
             memset(st->mem + st->size, 0, (size_t)(off - st->size));
         memcpy(st->mem + off, buf, len);
     } else if (err == 0) {
-        err = claim(st, off, off + len);
+        err = prepare(st, off, off + len);
         if (err == 0)
             err = pwrite_all(st->fd, buf, len, off);
+        if (err == 0)
+            err = mark(st, off, off + len);
     }
     if (err == 0 && off + len > st->size)
         st->size = off + len;
@@ -486,18 +516,12 @@ int stm_stage_zero(struct stm_stage *st, uint64_t off, uint64_t len)
     }
     /* Behind the base nothing shows where nothing was written. */
     uint64_t shown = (st->base_len + STM_STAGE_BLOCK - 1) / STM_STAGE_BLOCK * STM_STAGE_BLOCK;
-    int err = off < shown ? claim(st, off, off + len < shown ? off + len : shown) : 0;
-    if (err < 0)
-        return err;
-    if (fallocate(st->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) == 0)
-        return 0;
-    static const uint8_t zeroes[65536];
-    for (uint64_t done = 0; err == 0 && done < len;) {
-        size_t n = len - done < sizeof zeroes ? (size_t)(len - done) : sizeof zeroes;
-        err = pwrite_all(st->fd, zeroes, n, off + done);
-        done += n;
-    }
-    return err;
+    uint64_t end = off + len < shown ? off + len : shown;
+    int err = off < end ? prepare(st, off, end) : 0;
+
+    if (err == 0)
+        err = wipe(st, off, len);
+    return err == 0 && off < end ? mark(st, off, end) : err;
 }
 
 /* Data of the file in [off, end), all of it written; false: none. A filesystem that does not know its holes has data all over. */
