@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LOCK_TRIES = 30, LOCK_PAUSE_MS = 100, REACH_TRIES = 400, REACH_PAUSE_MS = 25 };
+enum { LOCK_TRIES = 30, LOCK_PAUSE_MS = 100, REACH_TRIES = 400, REACH_PAUSE_MS = 25, DAEMONS_TRIED = 5 };
 
 int stm_socket_address(const char *store, struct sockaddr_un *ret, int *ret_dir)
 {
@@ -116,13 +116,13 @@ static int exit_code(const struct stm_wire_frame *f)
 int stm_client_receive(int fd, bool until_ready, struct stm_out *out)
 {
     struct stm_wire_frame f = {0};
-    int result = -EINPROGRESS;
+    int result = -EINPROGRESS, gone = -ECONNRESET;
 
-    while (result == -EINPROGRESS) {
+    for (; result == -EINPROGRESS; gone = -EPIPE) {
         int got = stm_wire_recv(fd, STM_WIRE_MAX, &f);
 
         if (got <= 0) {
-            result = got == 0 || got == -ECONNRESET ? -EPIPE : got;
+            result = got == 0 || got == -ECONNRESET ? gone : got;
         } else if (f.type == STM_WIRE_OUT) {
             stm_out_write(out, f.payload.data, f.payload.len);
         } else if (f.type == STM_WIRE_ERR) {
@@ -200,7 +200,7 @@ static int call_daemon(int fd, const char *store, const json_t *request, struct 
     close(fd);
     if (code == -EPIPE)
         return stm_out_fail(out, STM_EXIT_FAILED, "%s: its daemon went away before it had answered", store);
-    if (code < 0)
+    if (code < 0 && code != -ECONNRESET)
         return stm_out_fail(out, STM_EXIT_FAILED, "%s: talking to its daemon failed: %s", store, strerror(-code));
     return code;
 }
@@ -223,13 +223,22 @@ int stm_client_no_daemon(const char *store, int err, struct stm_out *out)
     return stm_out_fail(out, STM_EXIT_FAILED, "%s/socket: %s", store, strerror(-err));
 }
 
+/* A daemon that dies before its first word has perhaps done what it was asked for: the next one is asked only if that changes nothing. */
 static int call(const char *store, const struct stm_service *service, const json_t *request, struct stm_out *out)
 {
-    int fd = stm_client_reach(store);
+    int code = -ECONNRESET;
 
-    if (fd >= 0)
-        return call_daemon(fd, store, request, out);
-    return fd == -ENOENT || fd == -ENOTDIR ? call_here(store, service, request, out) : stm_client_no_daemon(store, fd, out);
+    for (int i = 0; code == -ECONNRESET && i < (service->writes ? 1 : DAEMONS_TRIED); i++) {
+        int fd = stm_client_reach(store);
+
+        if (fd >= 0)
+            code = call_daemon(fd, store, request, out);
+        else
+            code = fd == -ENOENT || fd == -ENOTDIR ? call_here(store, service, request, out) : stm_client_no_daemon(store, fd, out);
+    }
+    if (code == -ECONNRESET)
+        return stm_out_fail(out, STM_EXIT_FAILED, "%s: its daemon went away before it had answered", store);
+    return code;
 }
 
 int stm_client_call(const char *store, json_t *request, struct stm_out *out)

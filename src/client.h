@@ -46,7 +46,7 @@ int stm_client_no_daemon(const char *store, int err, struct stm_out *out);
 STM_MUST_CHECK int stm_client_send(int fd, const json_t *request);
 /*
  * Passes OUT and ERR frames on until the EXIT frame, and returns its code; with until_ready it also ends at a READY frame, with -EAGAIN.
- * -EPIPE when the daemon went away before.
+ * -EPIPE when the daemon went away before; -ECONNRESET when it had not said anything at all.
  */
 STM_MUST_CHECK int stm_client_receive(int fd, bool until_ready, struct stm_out *out);
 

@@ -145,7 +145,7 @@ static int send_piece(void *arg, const void *data, size_t len)
 
 static int daemon_gone(const struct stm_resource *r, int err, struct stm_out *out)
 {
-    if (err == -EPIPE)
+    if (err == -EPIPE || err == -ECONNRESET)
         return stm_out_fail(out, STM_EXIT_FAILED, "%s: its daemon went away; what it had committed until then is there", r->store);
     return stm_out_fail(out, STM_EXIT_FAILED, "%s: talking to its daemon failed: %s", r->store, strerror(-err));
 }

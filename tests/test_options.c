@@ -127,6 +127,33 @@ static void help_shows_each_row_that_has_a_text(void **state)
     stm_buf_release(&help);
 }
 
+/* What a supervisor passes to its daemons, which may have other defaults. */
+static void options_as_text_say_the_same(void **state)
+{
+    static const char *const given[] = {"", "ro,allow_other,versions=listed,max_threads=3,debug,nonempty,noexec,nosupervise,hang_timeout=0",
+                                        "rw,noallow_other,exec,supervise,hang_timeout=5"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(given) / sizeof(given[0]); i++) {
+        struct stm_mount_options o, again;
+        struct stm_buf text = STM_BUF_INIT;
+
+        memset(&o, 0, sizeof(o));
+        stm_mount_options_default(&o);
+        assert_int_equal(parse(given[i], &o), 0);
+        assert_int_equal(stm_mount_options_text(&o, &text), 0);
+        again = o;
+        again.read_only = !o.read_only; /* which the text must set right */
+        again.allow_other = !o.allow_other;
+        again.nosupervise = !o.nosupervise;
+        again.versions = 1 - o.versions;
+        again.hang_timeout++;
+        assert_int_equal(parse((const char *)text.data, &again), 0);
+        assert_memory_equal(&o, &again, sizeof(o));
+        stm_buf_release(&text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -138,6 +165,7 @@ int main(void)
         cmocka_unit_test(the_sentence_names_the_option_and_the_help),
         cmocka_unit_test(sloppy_parsing_passes_over_what_is_unknown_only),
         cmocka_unit_test(help_shows_each_row_that_has_a_text),
+        cmocka_unit_test(options_as_text_say_the_same),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
