@@ -201,9 +201,9 @@ void stm_object_touch(const struct stm_txn *t, struct stm_object *o, bool mtime)
 {
     int64_t now = stm_txn_now_ns(t);
 
-    o->ctime_ns = now > o->ctime_ns ? now : o->ctime_ns + 1;
+    o->ctime_ns = now > o->ctime_ns || o->ctime_ns == INT64_MAX ? now : o->ctime_ns + 1;
     if (mtime)
-        o->mtime_ns = o->ctime_ns > o->mtime_ns ? o->ctime_ns : o->mtime_ns + 1;
+        o->mtime_ns = o->ctime_ns > o->mtime_ns || o->mtime_ns == INT64_MAX ? o->ctime_ns : o->mtime_ns + 1;
 }
 
 int stm_object_set(struct stm_txn *txn, uint64_t id, const struct stm_setattr *set, struct stm_object *ret)

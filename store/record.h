@@ -33,7 +33,8 @@ struct stm_fix {
     enum stm_fix_kind kind;
 };
 
-enum { STM_REC_FIXES = 8, STM_FRAME_HEAD = 1, STM_FRAME_TAIL = 4, STM_RECORD_FORMAT = 1, STM_RECORD_FORMAT_HOLES = 2 };
+/* STM_REC_FIXES: no record has more seqs and times; damaged ones that hold the sentinels everywhere are written again like others. */
+enum { STM_REC_FIXES = 9, STM_FRAME_HEAD = 1, STM_FRAME_TAIL = 4, STM_RECORD_FORMAT = 1, STM_RECORD_FORMAT_HOLES = 2 };
 
 /* A record being written. The frame's head (format byte) is put there by the first field. */
 struct stm_rec {

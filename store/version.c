@@ -101,7 +101,7 @@ static int decode(struct stm_slice payload, struct stm_version *v)
     size_t text_len = d.failed ? 0 : (size_t)(d.at - text);
     struct stm_slice body = stm_dec_blob(&d);
     if (stm_dec_end(&d) < 0 || v->stored > STM_STORED_CHUNKED || v->data > v->row.size ||
-        (v->stored == STM_STORED_INLINE && body.len != v->row.size))
+        (v->stored == STM_STORED_INLINE && body.len != v->row.size) || (v->stored == STM_STORED_SMALL && body.len != 0))
         return STM_E_CORRUPT;
     int err = stm_buf_set(&v->text, text, text_len);
     return err < 0 ? err : stm_buf_set(&v->body, body.data, body.len);

@@ -427,6 +427,23 @@ static void ctime_strictly_increases_though_the_clock_stands_still(void **state)
     assert_int_equal(b.mtime_ns, -5);
 }
 
+static int build_last_mtime(struct stm_txn *t, void *arg)
+{
+    struct stm_setattr s = {.valid = STM_SET_MTIME, .mtime_ns = INT64_MAX};
+    return stm_object_set(t, *(uint64_t *)arg, &s, NULL);
+}
+
+static void after_the_last_time_that_there_is_comes_the_clock(void **state)
+{
+    uint64_t d = world_mkdir(&w, root, "d");
+
+    (void)state;
+    assert_int_equal(stm_update(w.store, &w.change, build_last_mtime, &d, NULL), 0);
+    assert_int_equal(world_object(&w, d).mtime_ns, INT64_MAX);
+    world_create(&w, d, "f"); /* changes the directory */
+    assert_int_equal(world_object(&w, d).mtime_ns, world_object(&w, d).ctime_ns);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -445,6 +462,7 @@ int main(void)
         T(paths_are_resolved_and_found_back),
         T(every_kind_keeps_what_it_was_made_with),
         T(attributes_are_set_listed_and_removed),
+        T(after_the_last_time_that_there_is_comes_the_clock),
         T(ctime_strictly_increases_though_the_clock_stands_still),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
