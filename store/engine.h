@@ -122,7 +122,7 @@ STM_MUST_CHECK int stm_engine_mem_new(struct stm_engine **ret);
 struct stm_engine_rocksdb_options {
     const char *dir, *stage;
     bool create, read_only;
-    bool salvage;             /* stop at the first damage in the log, and go on from there: for repair alone */
+    bool salvage; /* stop at the first damage in the log, and go on from there: for repair, and where no flushed commit is lost */
     size_t block_cache_bytes; /* 0: 64 MiB */
     size_t memory_bytes;      /* what is kept in memory before it is written out: 0: 64 MiB */
 };

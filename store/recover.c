@@ -1,7 +1,8 @@
 /*
  * recover.c: see recover.h. The engine refuses damage inside its log, but takes damage at the very end of a log file for the torn tail that
  * a power cut leaves. So what it brings back is checked: against the watermark (are the newest commits there?), and for holes in the
- * commit log (a log file that is not the last one may have lost its end).
+ * commit log (a log file that is not the last one may have lost its end). And what it refuses is looked at: damage in what was never
+ * flushed is the power cut's too.
  */
 #include "recover.h"
 
@@ -113,12 +114,12 @@ static void explain(const struct stm_store *s, int err, const char *said, char *
         say(ret_why, text);
 }
 
-static int open_rocksdb(struct stm_store *s, bool read_only, struct stm_engine **ret, char **ret_said)
+static int open_rocksdb(struct stm_store *s, bool read_only, bool salvage, struct stm_engine **ret, char **ret_said)
 {
     struct stm_engine_rocksdb_options o = {.stage = s->stage,
                                            .create = s->how.create,
                                            .read_only = read_only,
-                                           .salvage = s->how.salvage,
+                                           .salvage = salvage,
                                            .block_cache_bytes = s->how.block_cache_bytes,
                                            .memory_bytes = s->room.unit};
     char *dir = NULL;
@@ -135,34 +136,6 @@ static int open_rocksdb(struct stm_store *s, bool read_only, struct stm_engine *
     free(dir);
     return err;
 }
-
-int stm_recover_engine(struct stm_store *s, char **ret_why)
-{
-    struct stm_engine *e = NULL;
-    char *said = NULL;
-    int err;
-
-    if (s->how.engine == STM_ENGINE_MEM) {
-        err = stm_engine_mem_new(&e);
-        s->engine = e;
-        return err;
-    }
-    if (s->how.salvage && !s->read_only)
-        keep_logs(s);
-    err = open_rocksdb(s, s->read_only, &e, &said);
-    if ((err == -ENOSPC || err == -EDQUOT || err == -EIO) && s->how.or_read_only && !s->read_only) {
-        s->read_only = true;
-        s->refusal = err == -EIO ? -EIO : -ENOSPC;
-        err = open_rocksdb(s, true, &e, &said);
-    }
-    if (err < 0)
-        explain(s, err, said, ret_why);
-    free(said);
-    s->engine = e;
-    return err;
-}
-
-/* ---- what came back ---- */
 
 /* Steps back from the newest key, at most `steps`: no number may be left out. */
 static int check_log(struct stm_iter *it, uint64_t newest, uint64_t steps, uint64_t *ret_missing)
@@ -221,6 +194,59 @@ static int load_log(const struct stm_store *s, struct stm_engine *e, uint64_t *r
     return STM_E_CORRUPT;
 }
 
+/*
+ * Was the damage that the engine refuses in what nobody had flushed yet? A power cut may leave holes there, not only a torn end: of the pages of
+ * a file that were waiting the disk takes any first, and a size may arrive before the bytes. So everything before the damage is read, without
+ * writing, and must reach as far as the watermark knows. Where there is no watermark nothing is proved.
+ */
+static bool tail_was_never_flushed(struct stm_store *s)
+{
+    uint64_t committed = 0, durable = 0, newest = 0;
+    struct stm_watermark w;
+    struct stm_engine *e = NULL;
+    char *said = NULL;
+    int err = open_rocksdb(s, true, true, &e, &said);
+
+    free(said);
+    if (err < 0)
+        return false;
+    err = load_log(s, e, &newest, NULL);
+    e->ops->free(e);
+    stm_watermark_open(&w, s->path, false, &committed, &durable);
+    stm_watermark_close(&w, false);
+    return err == 0 && durable > 0 && newest >= durable && newest >= committed;
+}
+
+int stm_recover_engine(struct stm_store *s, char **ret_why)
+{
+    struct stm_engine *e = NULL;
+    char *said = NULL;
+    int err;
+
+    if (s->how.engine == STM_ENGINE_MEM) {
+        err = stm_engine_mem_new(&e);
+        s->engine = e;
+        return err;
+    }
+    if (s->how.salvage && !s->read_only)
+        keep_logs(s);
+    err = open_rocksdb(s, s->read_only, s->how.salvage, &e, &said);
+    if (err == STM_E_CORRUPT && !s->how.salvage && tail_was_never_flushed(s))
+        err = open_rocksdb(s, s->read_only, true, &e, &said);
+    if ((err == -ENOSPC || err == -EDQUOT || err == -EIO) && s->how.or_read_only && !s->read_only) {
+        s->read_only = true;
+        s->refusal = err == -EIO ? -EIO : -ENOSPC;
+        err = open_rocksdb(s, true, s->how.salvage, &e, &said);
+    }
+    if (err < 0)
+        explain(s, err, said, ret_why);
+    free(said);
+    s->engine = e;
+    return err;
+}
+
+/* ---- what came back ---- */
+
 static int check_watermark(struct stm_store *s, bool write, uint64_t newest, char **ret_why)
 {
     uint64_t committed, durable;
@@ -269,7 +295,7 @@ int stm_recover_writing(struct stm_store *s)
     struct stm_engine *e = NULL;
     uint64_t newest = 0;
     char *said = NULL;
-    int err = open_rocksdb(s, false, &e, &said);
+    int err = open_rocksdb(s, false, s->how.salvage, &e, &said);
 
     free(said);
     if (err < 0)

@@ -242,6 +242,21 @@ static void cut(const char *dir, unsigned percent)
     close(fd);
 }
 
+/* Zeros where bytes were, from that part on: some, or all that follow. The length stays. */
+static void blank(const char *dir, unsigned percent, off_t bytes)
+{
+    off_t len, from;
+    int fd = open_log(dir, &len);
+
+    from = len * percent / 100;
+    if (bytes > len - from)
+        bytes = len - from;
+    assert_int_equal(ftruncate(fd, bytes < len - from ? len : from), 0);
+    assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, bytes), 0);
+    assert_int_equal(ftruncate(fd, len), 0);
+    close(fd);
+}
+
 /* ---- tests ---- */
 
 static void a_killed_process_loses_nothing(void **state)
@@ -304,6 +319,31 @@ static void a_torn_tail_is_accepted_as_far_as_nothing_was_flushed(void **state)
     assert_int_equal(in_child(look, copy), REFUSED);
 }
 
+static void holes_are_accepted_where_nothing_was_flushed(void **state)
+{
+    const char *dir = made(), *copy;
+    static const off_t lengths[] = {3000, 1 << 30};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        copy = copy_of(dir, false);
+        blank(copy, 80, lengths[i]);
+        assert_int_equal(in_child(look, copy), SHORTER);
+        assert_int_equal(in_child(look, copy), SHORTER); /* and it stays so */
+        copy = copy_of(dir, false);
+        blank(copy, 10, lengths[i]);
+        assert_int_equal(in_child(look, copy), REFUSED);
+        copy = copy_of(dir, true);
+        blank(copy, 80, lengths[i]);
+        assert_int_equal(in_child(look, copy), REFUSED);
+    }
+    /* Control: without a watermark nothing is proved, and a hole is damage. */
+    copy = copy_of(dir, false);
+    assert_int_equal(unlink(stm_tmpdir_path(copy, "store/watermark")), 0);
+    blank(copy, 80, lengths[0]);
+    assert_int_equal(in_child(look, copy), REFUSED);
+}
+
 static void a_salvage_goes_back_to_the_last_whole_commit(void **state)
 {
     const char *dir = made();
@@ -333,6 +373,7 @@ int main(void)
         cmocka_unit_test(a_killed_process_loses_nothing),
         cmocka_unit_test(a_flipped_bit_in_the_log_is_refused),
         cmocka_unit_test(a_torn_tail_is_accepted_as_far_as_nothing_was_flushed),
+        cmocka_unit_test(holes_are_accepted_where_nothing_was_flushed),
         cmocka_unit_test(a_salvage_goes_back_to_the_last_whole_commit),
         cmocka_unit_test(a_missing_commit_is_noticed),
     };
