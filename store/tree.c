@@ -197,6 +197,8 @@ static int create_nameless(struct stm_txn *t, struct stm_slice name, const struc
     o.nlink = 0;
     err = stm_object_discard(t, &o, true);
     if (err == 0)
+        err = stm_txn_log(t, 'c', o.id, 0, stm_slice(NULL, 0)); /* a request that is asked again finds its object there */
+    if (err == 0)
         *ret = o;
     return err;
 }

@@ -233,6 +233,25 @@ static int build_nameless(struct stm_txn *t, void *arg)
     return err;
 }
 
+static int note_created(void *arg, const struct stm_log_item *item)
+{
+    assert_int_equal(item->op, 'c');
+    assert_int_equal(item->parent, 0);
+    *(uint64_t *)arg = item->object;
+    return 0;
+}
+
+static void a_nameless_file_is_in_the_log(void **state)
+{
+    struct stm_log_record r;
+    uint64_t made = 0, logged = 0, seq;
+
+    (void)state;
+    assert_int_equal(stm_update(w.store, &w.change, build_nameless, &made, &seq), 0);
+    assert_int_equal(stm_log_get(w.store, seq, &r, note_created, &logged), 0);
+    assert_true(made != 0 && logged == made);
+}
+
 static void a_nameless_file_is_given_a_name(void **state)
 {
     uint64_t old = world_create(&w, root, "linked"), fresh, second;
@@ -456,6 +475,7 @@ int main(void)
         T(noreplace_and_exchange_do_what_they_say),
         T(hard_links_are_counted),
         T(links_have_a_limit_wherever_they_come_from),
+        T(a_nameless_file_is_in_the_log),
         T(a_nameless_file_is_given_a_name),
         T(cookies_stay_valid_while_names_come_and_go),
         T(a_past_view_lists_what_was_there),
