@@ -38,6 +38,7 @@ struct supervisor {
     int64_t started_ms;
     struct stm_restarts restarts;
     struct stm_watch *watch;
+    struct stm_stuck starting; /* while it does not serve yet */
 };
 
 static int64_t now_ms(void)
@@ -211,12 +212,19 @@ static void become_upgraded(struct supervisor *s)
     stm_process_args_free(args); /* it could not: then go on as before */
 }
 
+static void kill_hung(struct supervisor *s)
+{
+    stm_log(STM_FS_ERROR, "daemon_hangs", "pid=%d seconds=%u consequence=\"it is killed and replaced\"", (int)s->pid,
+            s->setup.options.hang_timeout);
+    (void)syscall(SYS_pidfd_send_signal, s->process, SIGKILL, NULL, 0);
+}
+
 static void look_at_daemon(struct supervisor *s)
 {
     int limit_ms = (int)s->setup.options.hang_timeout * 1000, watchdog_ms = stm_sd_watchdog_ms() / 2;
     int interval_ms = watchdog_ms > 0 && watchdog_ms < PROBE_MS ? watchdog_ms : PROBE_MS;
 
-    if (s->previous >= 0)
+    if (s->previous >= 0 && !s->stopping)
         become_upgraded(s);
     if (limit_ms > 0 && limit_ms < interval_ms)
         interval_ms = limit_ms;
@@ -232,14 +240,25 @@ static void look_at_daemon(struct supervisor *s)
         stm_sd_notify("WATCHDOG=1");
         break;
     case STM_WATCH_HANGS:
-        stm_log(STM_FS_ERROR, "daemon_hangs", "pid=%d seconds=%u consequence=\"it is killed and replaced\"", (int)s->pid,
-                s->setup.options.hang_timeout);
+        /* One that has stopped reading to save or to hand over need not answer. */
+        if (atomic_load(&s->h->left) == 0 && atomic_load(&s->h->upgrading) != atomic_load(&s->h->daemons))
+            kill_hung(s);
         stm_watch_reset(s->watch, now_ms());
-        (void)syscall(SYS_pidfd_send_signal, s->process, SIGKILL, NULL, 0);
         break;
     default:
         break;
     }
+}
+
+/* One that takes over, and does not come to it. */
+static void look_at_start(struct supervisor *s)
+{
+    int64_t limit_ms = s->setup.options.hang_timeout * INT64_C(1000);
+
+    if (limit_ms == 0 || atomic_load(&s->h->serving) == 0 || stm_stuck_look(&s->starting, s->pid, now_ms()) < limit_ms)
+        return;
+    kill_hung(s);
+    stm_stuck_reset(&s->starting, now_ms());
 }
 
 /* Until the next look, ms. */
@@ -247,7 +266,7 @@ static int due(const struct supervisor *s)
 {
     if (!served(s))
         return UPGRADE_LOOK_MS;
-    return s->watch != NULL ? stm_watch_due(s->watch, now_ms()) : s->previous >= 0 ? 0 : -1;
+    return s->watch != NULL ? stm_watch_due(s->watch, now_ms()) : -1;
 }
 
 static void wait_for_daemon(struct supervisor *s)
@@ -257,6 +276,7 @@ static void wait_for_daemon(struct supervisor *s)
 
     if (s->watch != NULL)
         stm_watch_reset(s->watch, now_ms());
+    stm_stuck_reset(&s->starting, now_ms());
     while (fds[0].revents == 0) {
         int timeout = looked || !served(s) ? due(s) : 0;
 
@@ -265,6 +285,8 @@ static void wait_for_daemon(struct supervisor *s)
             continue;
         if (fds[1].revents != 0)
             hear_signal(s);
+        if (fds[0].revents == 0 && !served(s))
+            look_at_start(s);
         if (fds[0].revents == 0 && served(s)) {
             look_at_daemon(s);
             looked = true;
@@ -319,7 +341,8 @@ static struct death collect(struct supervisor *s)
     struct death d = {.left = atomic_exchange(&s->h->left, 0)};
 
     d.known = s->child && waitpid(s->pid, &d.status, 0) == s->pid;
-    close(s->process);
+    if (s->process >= 0)
+        close(s->process);
     s->process = -1;
     return d;
 }
@@ -444,9 +467,25 @@ static bool pause_before_start(struct supervisor *s, int pause)
 
 /* ---- the whole ---- */
 
-static int supervise(struct supervisor *s, bool running)
+/* A daemon has ended: the exit code when all is over, or -1 when the kernel asks again and another one may start. */
+static int after_end(struct supervisor *s)
 {
-    int code = -1, pause = 0;
+    int pause = 0, code = judge(s, &pause);
+
+    if (code < 0 && !pause_before_start(s, pause)) {
+        unmount(s);
+        return STM_EXIT_OK;
+    }
+    if (code < 0 && stm_connection_resend(s->setup.connection) < 0 && stm_connection_gone(s->setup.connection))
+        return STM_EXIT_OK;
+    return code;
+}
+
+/* adopting: a daemon was there before, be it alive or not. */
+static int supervise(struct supervisor *s, bool adopting)
+{
+    bool running = adopting && adopt_daemon(s);
+    int code = adopting && !running ? after_end(s) : -1;
 
     while (code < 0) {
         if (!running) {
@@ -459,13 +498,7 @@ static int supervise(struct supervisor *s, bool running)
         let_go(s);
         wait_for_daemon(s);
         running = false;
-        code = judge(s, &pause);
-        if (code < 0 && !pause_before_start(s, pause)) {
-            unmount(s);
-            code = STM_EXIT_OK;
-        }
-        if (code < 0 && stm_connection_resend(s->setup.connection) < 0 && stm_connection_gone(s->setup.connection))
-            code = STM_EXIT_OK;
+        code = after_end(s);
     }
     return code;
 }
@@ -510,7 +543,7 @@ int stm_supervise(const struct stm_daemon *d)
     learn_device(&s);
     if (adopting)
         stm_log(STM_FS_INFO, "supervising", "store=\"%s\" dir=\"%s\" daemon_pid=%d", d->store, d->dir, (int)atomic_load(&s.h->daemon));
-    code = supervise(&s, adopting && adopt_daemon(&s));
+    code = supervise(&s, adopting);
     stm_watch_free(s.watch);
     stm_handover_unmap(s.h);
     return code;

@@ -42,6 +42,16 @@ int stm_restart_pause(struct stm_restarts *r, const struct stm_end *e, int64_t n
 
 /* ---- does it answer? (watch.c) ---- */
 
+/* For how long has a process that does not answer neither computed nor waited for the disk, nor been held by a debugger? */
+struct stm_stuck {
+    int64_t ms, looked_ms;
+    unsigned long ticks;
+};
+enum { STM_STUCK_LOOK_MS = 1000 };
+void stm_stuck_reset(struct stm_stuck *s, int64_t now_ms);
+/* Looks at it once in STM_STUCK_LOOK_MS, however often it is called; returns that time. */
+int64_t stm_stuck_look(struct stm_stuck *s, int pid, int64_t now_ms);
+
 struct stm_watch;
 /* A child process asks the mount at dir now and then; NULL when it cannot be started. limit_ms: without an answer for so long, the daemon hangs. */
 struct stm_watch *stm_watch_new(const char *dir, int interval_ms, int limit_ms);
@@ -54,7 +64,7 @@ int stm_watch_due(const struct stm_watch *w, int64_t now_ms);
 /* A new daemon serves: whatever was measured before does not count. */
 void stm_watch_reset(struct stm_watch *w, int64_t now_ms);
 enum stm_watch_state { STM_WATCH_NOTHING, STM_WATCH_ANSWERED, STM_WATCH_HANGS };
-/* Looks, and asks if it is time. A daemon that waits for the disk, or is being debugged, does not hang. */
+/* Looks, and asks if it is time. A daemon that computes, waits for the disk, or is being debugged, does not hang. */
 enum stm_watch_state stm_watch_tick(struct stm_watch *w, int daemon_pid, int64_t now_ms);
 void stm_watch_free(struct stm_watch *w);
 

@@ -18,14 +18,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { LOOK_MS = 1000 }; /* while a question is open */
+enum { BUSY_TICKS = 5 }; /* between two looks: it computes */
 
 struct stm_watch {
     pid_t pid;
     int fd, interval_ms, limit_ms;
     bool asked;
-    int64_t next_ms, looked_ms;
-    int64_t stuck_ms; /* for so long the question has been open and the daemon had no excuse */
+    int64_t next_ms;
+    struct stm_stuck stuck; /* while a question is open */
 };
 
 int stm_watch_run(int fd, const char *dir)
@@ -82,40 +82,37 @@ int stm_watch_fd(const struct stm_watch *w)
 
 int stm_watch_due(const struct stm_watch *w, int64_t now_ms)
 {
-    int64_t at = w->asked ? w->looked_ms + LOOK_MS : w->next_ms;
+    int64_t at = w->asked ? w->stuck.looked_ms + STM_STUCK_LOOK_MS : w->next_ms;
 
     return at <= now_ms ? 0 : at - now_ms > w->interval_ms ? w->interval_ms : (int)(at - now_ms);
 }
 
 void stm_watch_reset(struct stm_watch *w, int64_t now_ms)
 {
-    w->stuck_ms = 0;
-    w->looked_ms = now_ms;
+    stm_stuck_reset(&w->stuck, now_ms);
     w->next_ms = now_ms + w->interval_ms;
 }
 
-/* The letter in /proc/PID/task/TID/stat behind the name. */
-static char state_of(int tasks, const char *tid)
-{
-    char path[64], text[512];
-    const char *end;
-    ssize_t n;
-    int fd;
+/* ---- is it busy? ---- */
 
-    snprintf(path, sizeof(path), "%.20s/stat", tid);
-    fd = openat(tasks, path, O_RDONLY | O_CLOEXEC);
-    n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+/* A stat file of /proc from the letter of the state on, behind the name; empty when there is none. */
+static const char *read_stat(int at, const char *path, char *text, size_t size)
+{
+    int fd = openat(at, path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
+    char *end;
+
     if (fd >= 0)
         close(fd);
     text[n > 0 ? n : 0] = '\0';
     end = strrchr(text, ')');
-    return end != NULL && end[1] == ' ' ? end[2] : '\0';
+    return end != NULL && end[1] == ' ' ? end + 2 : "";
 }
 
 /* A thread waits for the disk, or a debugger holds it. */
-static bool excused(int pid)
+static bool waits(int pid)
 {
-    char path[64];
+    char path[64], text[512];
     const struct dirent *e;
     bool found = false;
     DIR *d;
@@ -123,13 +120,47 @@ static bool excused(int pid)
     snprintf(path, sizeof(path), "/proc/%d/task", pid);
     d = opendir(path);
     while (d != NULL && !found && (e = readdir(d)) != NULL) {
-        char state = e->d_name[0] == '.' ? '\0' : state_of(dirfd(d), e->d_name);
-        found = state == 'D' || state == 't';
+        snprintf(path, sizeof(path), "%.20s/stat", e->d_name);
+        found = e->d_name[0] != '.' && strchr("Dt", *read_stat(dirfd(d), path, text, sizeof(text))) != NULL && *text != '\0';
     }
     if (d != NULL)
         closedir(d);
     return found;
 }
+
+/* Its time on a processor, in clock ticks. */
+static unsigned long ticks_of(int pid)
+{
+    unsigned long user = 0, system = 0;
+    char path[64], text[512];
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    if (sscanf(read_stat(AT_FDCWD, path, text, sizeof(text)), "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
+        return 0;
+    return user + system;
+}
+
+void stm_stuck_reset(struct stm_stuck *s, int64_t now_ms)
+{
+    s->ms = 0;
+    s->looked_ms = now_ms;
+}
+
+int64_t stm_stuck_look(struct stm_stuck *s, int pid, int64_t now_ms)
+{
+    unsigned long ticks;
+
+    if (now_ms - s->looked_ms < STM_STUCK_LOOK_MS)
+        return s->ms;
+    /* What passed while this process itself did not run counts as one look. */
+    ticks = ticks_of(pid);
+    s->ms = waits(pid) || ticks >= s->ticks + BUSY_TICKS ? 0 : s->ms + STM_STUCK_LOOK_MS;
+    s->ticks = ticks;
+    s->looked_ms = now_ms;
+    return s->ms;
+}
+
+/* ---- does it answer? ---- */
 
 static bool take_answer(struct stm_watch *w)
 {
@@ -156,12 +187,7 @@ enum stm_watch_state stm_watch_tick(struct stm_watch *w, int daemon_pid, int64_t
         }
         return STM_WATCH_NOTHING;
     }
-    if (now_ms - w->looked_ms < LOOK_MS)
-        return STM_WATCH_NOTHING;
-    /* What passed while this process itself did not run counts as one look. */
-    w->stuck_ms = excused(daemon_pid) ? 0 : w->stuck_ms + LOOK_MS;
-    w->looked_ms = now_ms;
-    return w->limit_ms > 0 && w->stuck_ms >= w->limit_ms ? STM_WATCH_HANGS : STM_WATCH_NOTHING;
+    return stm_stuck_look(&w->stuck, daemon_pid, now_ms) >= w->limit_ms && w->limit_ms > 0 ? STM_WATCH_HANGS : STM_WATCH_NOTHING;
 }
 
 void stm_watch_free(struct stm_watch *w)
