@@ -33,12 +33,14 @@ typedef void log_visitor(int dir, const char *name, void *arg);
 /* Calls visit for each log file of the engine. */
 static void each_log(const struct stm_store *s, log_visitor *visit, void *arg)
 {
-    char *path = NULL;
+    char *path;
     const struct dirent *e;
-    DIR *d = asprintf(&path, "%s/db", s->path) < 0 ? NULL : opendir(path);
+    DIR *d = NULL;
 
-    if (d)
+    if (asprintf(&path, "%s/db", s->path) >= 0) {
+        d = opendir(path);
         free(path);
+    }
     while (d && (e = readdir(d))) {
         size_t len = strlen(e->d_name);
         if (len > 4 && strcmp(e->d_name + len - 4, ".log") == 0)
