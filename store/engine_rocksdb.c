@@ -512,6 +512,13 @@ int stm_engine_rocksdb_new(const struct stm_engine_rocksdb_options *opt, struct 
     r->dir = strdup(opt->dir);
     r->stage = strdup(opt->stage ? opt->stage : opt->dir);
     int err = r->dir && r->stage ? open_db(r, ret_why) : -ENOMEM;
+    if (err == STM_E_CORRUPT && !r->read_only && stm_rocks_mend_manifest(r->dir)) {
+        if (ret_why) {
+            free(*ret_why);
+            *ret_why = NULL;
+        }
+        err = open_db(r, ret_why);
+    }
     if (err < 0) {
         rocks_free(&r->base);
         return err;

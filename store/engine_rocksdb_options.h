@@ -1,5 +1,5 @@
 /*
- * engine_rocksdb_options.h: how RocksDB is set up, and what its errors mean. Only for engine_rocksdb.c and its options.
+ * engine_rocksdb_options.h: how RocksDB is set up, and what its errors mean. Only for the files engine_rocksdb*.c.
  *
  * Thread-safety: one thread at a time while setting up; immutable afterwards, except for the caches, which RocksDB locks.
  */
@@ -27,5 +27,8 @@ void stm_rocks_options_release(struct stm_rocks_options *o);
 
 /* Takes the sentence that RocksDB left in its errptr: 0 for NULL, else the error. -ENOENT only for a database that is not there. */
 int stm_rocks_error(char *sentence);
+
+/* engine_rocksdb_manifest.c: cuts off a newest record of the MANIFEST in dir that a power cut tore. True: it did; open again. */
+bool stm_rocks_mend_manifest(const char *dir);
 
 #endif

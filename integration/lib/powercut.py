@@ -171,7 +171,7 @@ class Disk:
                 return False
             put(data, op.offset, op.data[:rng.randint(0, len(op.data))])
             return True
-        size = rng.choice([512, 4096])
+        size = 4096 if op.offset >= len(data) else rng.choice([512, 4096])
         for at in range(0, len(op.data), size):
             if rng.random() < 0.7:
                 put(data, op.offset + at, op.data[at:at + size])
