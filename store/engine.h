@@ -52,6 +52,9 @@ struct stm_engine;
 struct stm_iter;
 struct stm_ingest;
 
+/* As readahead_bytes: reads far ahead, and leaves nothing in caches. For who reads everything once. */
+#define STM_READ_SWEEP SIZE_MAX
+
 struct stm_engine_stats {
     uint64_t bytes_on_disk; /* all files of the engine */
     uint64_t keys_estimate; /* all spaces */
@@ -69,7 +72,7 @@ struct stm_engine_ops {
 
     /*
      * A cursor over one space that sees the store as it was when made. Only keys in [lower, upper) are visited; an empty slice means
-     * unbounded. Both are copied. Not positioned until the first seek. readahead_bytes > 0 asks for sequential readahead.
+     * unbounded. Both are copied. Not positioned until the first seek. readahead_bytes > 0 asks for sequential readahead (STM_READ_SWEEP).
      */
     int (*iter_new)(struct stm_engine *e, enum stm_space space, struct stm_slice lower, struct stm_slice upper, size_t readahead_bytes,
                     struct stm_iter **ret);
@@ -98,6 +101,11 @@ struct stm_engine_ops {
     /* Removes every key in [lower, upper), whole files where possible. Not atomic; idempotent; only for keys nothing refers to. */
     int (*drop_range)(struct stm_engine *e, enum stm_space space, struct stm_slice lower, struct stm_slice upper);
     int (*stats)(struct stm_engine *e, struct stm_engine_stats *ret);
+    /*
+     * An engine that reads all spaces as they are now, whatever is committed to `e` later; what was ingested or dropped later may show.
+     * It cannot be written (-EROFS), and is freed by its own free, before `e`.
+     */
+    int (*freeze)(struct stm_engine *e, struct stm_engine **ret);
 };
 
 /* First member of every implementation. */

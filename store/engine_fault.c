@@ -191,6 +191,14 @@ static int fault_stats(struct stm_engine *e, struct stm_engine_stats *ret)
     return f->below->ops->stats(f->below, ret);
 }
 
+/* What is frozen does not break: it is there to look at what a failure has left. */
+static int fault_freeze(struct stm_engine *e, struct stm_engine **ret)
+{
+    struct fault *f = (struct fault *)e;
+
+    return f->below->ops->freeze(f->below, ret);
+}
+
 static void fault_free(struct stm_engine *e)
 {
     struct fault *f = (struct fault *)e;
@@ -219,6 +227,7 @@ static const struct stm_engine_ops fault_ops = {
     .ingest_finish = fault_ingest_finish,
     .drop_range = fault_drop_range,
     .stats = fault_stats,
+    .freeze = fault_freeze,
 };
 
 int stm_engine_fault_new(struct stm_engine *below, struct stm_engine **ret)

@@ -25,6 +25,7 @@ struct mem {
     /* guarded by lock */
     struct space spaces[STM_SPACES];
     uint64_t random;
+    bool frozen; /* immutable */
 };
 
 struct mem_iter {
@@ -131,6 +132,8 @@ static int mem_commit(struct stm_engine *e, const struct stm_op *ops, size_t n, 
     int err = 0;
 
     (void)sync; /* nothing here survives anyway */
+    if (m->frozen)
+        return -EROFS;
     pthread_rwlock_wrlock(&m->lock);
     begin_locked(m, before);
     for (size_t i = 0; err == 0 && i < n; i++)
@@ -240,8 +243,10 @@ static void mem_iter_free(struct stm_iter *base)
 
 static int mem_ingest_new(struct stm_engine *e, enum stm_space space, struct stm_ingest **ret)
 {
-    struct mem_ingest *in = calloc(1, sizeof *in);
+    struct mem_ingest *in = ((struct mem *)e)->frozen ? NULL : calloc(1, sizeof *in);
 
+    if (((struct mem *)e)->frozen)
+        return -EROFS;
     if (!in)
         return -ENOMEM;
     in->base.ops = &mem_ops;
@@ -312,6 +317,8 @@ static int mem_drop_range(struct stm_engine *e, enum stm_space space, struct stm
     const struct stm_treap *n;
     int err = 0;
 
+    if (m->frozen)
+        return -EROFS;
     pthread_rwlock_wrlock(&m->lock);
     begin_locked(m, before);
     while (err == 0 && (n = stm_treap_first(s->root, lower, false)) &&
@@ -352,6 +359,23 @@ static void mem_free(struct stm_engine *e)
     free(m);
 }
 
+static int mem_freeze(struct stm_engine *e, struct stm_engine **ret)
+{
+    struct mem *m = (struct mem *)e, *frozen;
+    struct stm_engine *copy = NULL;
+    int err = stm_engine_mem_new(&copy);
+
+    if (err < 0)
+        return err;
+    frozen = (struct mem *)copy;
+    frozen->frozen = true;
+    pthread_rwlock_rdlock(&m->lock);
+    begin_locked(m, frozen->spaces);
+    pthread_rwlock_unlock(&m->lock);
+    *ret = copy;
+    return 0;
+}
+
 static const struct stm_engine_ops mem_ops = {
     .name = "mem",
     .free = mem_free,
@@ -369,6 +393,7 @@ static const struct stm_engine_ops mem_ops = {
     .ingest_finish = mem_ingest_finish,
     .drop_range = mem_drop_range,
     .stats = mem_stats,
+    .freeze = mem_freeze,
 };
 
 int stm_engine_mem_new(struct stm_engine **ret)

@@ -18,7 +18,8 @@
 
 enum {
     FLUSH_AT_CLOSE = 4 * 1024 * 1024, /* more than this in memtables is written out, so that the next open need not replay it */
-    DELETES_PER_BATCH = 1000
+    DELETES_PER_BATCH = 1000,
+    SWEEP_READAHEAD = 2 * 1024 * 1024
 };
 
 struct rocks {
@@ -29,6 +30,7 @@ struct rocks {
     struct stm_rocks_options options;
     char *dir, *stage;
     bool read_only;
+    const rocksdb_snapshot_t *frozen; /* all else is borrowed from the engine that was frozen; NULL: none */
     /* atomic */
     _Atomic uint64_t written, synced; /* commits that have returned; how many of them are known to be durable */
     _Atomic uint64_t staged;          /* for names of files in stage */
@@ -83,9 +85,11 @@ static int rocks_get(struct stm_engine *e, enum stm_space space, struct stm_slic
 static int rocks_commit(struct stm_engine *e, const struct stm_op *ops, size_t n, bool sync)
 {
     struct rocks *r = (struct rocks *)e;
-    rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
     char *sentence = NULL;
 
+    if (r->frozen)
+        return -EROFS;
+    rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
     for (size_t i = 0; i < n; i++) {
         const struct stm_op *op = &ops[i];
         rocksdb_column_family_handle_t *family = r->families[op->space];
@@ -139,8 +143,12 @@ static int rocks_iter_new(struct stm_engine *e, enum stm_space space, struct stm
         memcpy(it->bounds + lower.len, upper.data, upper.len);
         rocksdb_readoptions_set_iterate_upper_bound(it->read, (const char *)it->bounds + lower.len, upper.len);
     }
+    if (readahead_bytes == STM_READ_SWEEP)
+        rocksdb_readoptions_set_fill_cache(it->read, 0);
     if (readahead_bytes > 0)
-        rocksdb_readoptions_set_readahead_size(it->read, readahead_bytes);
+        rocksdb_readoptions_set_readahead_size(it->read, readahead_bytes == STM_READ_SWEEP ? SWEEP_READAHEAD : readahead_bytes);
+    if (r->frozen)
+        rocksdb_readoptions_set_snapshot(it->read, r->frozen);
     it->it = rocksdb_create_iterator_cf(r->db, it->read, r->families[space]);
     *ret = &it->base;
     return 0;
@@ -313,7 +321,7 @@ static int rocks_drop_range(struct stm_engine *e, enum stm_space space, struct s
 {
     struct rocks *r = (struct rocks *)e;
     struct stm_buf last = STM_BUF_INIT;
-    int found = last_key(e, space, lower, upper, &last);
+    int found = r->frozen ? -EROFS : last_key(e, space, lower, upper, &last);
 
     if (found > 0) {
         char *sentence = NULL;
@@ -415,11 +423,39 @@ static void rocks_free(struct stm_engine *e)
 
     if (!r)
         return;
+    if (r->frozen) {
+        rocksdb_readoptions_destroy(r->options.read);
+        rocksdb_release_snapshot(r->db, r->frozen);
+        free(r);
+        return;
+    }
     close_db(r);
     stm_rocks_options_release(&r->options);
     free(r->dir);
     free(r->stage);
     free(r);
+}
+
+/* A snapshot is taken between batches, so it is one moment of all families. */
+static int rocks_freeze(struct stm_engine *e, struct stm_engine **ret)
+{
+    const struct rocks *r = (struct rocks *)e;
+    struct rocks *f = calloc(1, sizeof *f);
+
+    if (!f)
+        return -ENOMEM;
+    f->base.ops = &rocks_ops;
+    f->db = r->db;
+    memcpy(f->families, r->families, sizeof f->families);
+    f->options = r->options;
+    f->dir = r->dir;
+    f->stage = r->stage;
+    f->read_only = true;
+    f->frozen = rocksdb_create_snapshot(r->db);
+    f->options.read = rocksdb_readoptions_create();
+    rocksdb_readoptions_set_snapshot(f->options.read, f->frozen);
+    *ret = &f->base;
+    return 0;
 }
 
 static const struct stm_engine_ops rocks_ops = {
@@ -439,6 +475,7 @@ static const struct stm_engine_ops rocks_ops = {
     .ingest_finish = rocks_ingest_finish,
     .drop_range = rocks_drop_range,
     .stats = rocks_stats,
+    .freeze = rocks_freeze,
 };
 
 static bool ends_with(const char *s, const char *end)
