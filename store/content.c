@@ -8,6 +8,7 @@
 
 #include "chunker.h"
 #include "list.h"
+#include "quarantine.h"
 #include "segment.h"
 
 enum { HOLE_BLOCK = 4096, HOLE_MIN = 32768, WINDOW = 1 << 20 }; /* holes begin at a multiple of the block */
@@ -295,7 +296,9 @@ int64_t stm_content_read(struct stm_store *s, const struct stm_version *v, uint6
     case STM_STORED_CHUNKED:
         break;
     }
-    int err = stm_list_read(s, stm_buf_slice(&v->body), off, buf, len);
+    int err = stm_quarantine_check(s, v);
+    if (err == 0)
+        err = stm_list_read(s, stm_buf_slice(&v->body), off, buf, len);
     return err < 0 ? err : (int64_t)len;
 }
 

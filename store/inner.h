@@ -14,6 +14,8 @@
 
 /* object.c. A symlink's target: given, or (data NULL) kept as it is stored. */
 STM_MUST_CHECK int stm_object_put(struct stm_txn *t, const struct stm_object *o, struct stm_slice target);
+/* A stored record; ret_target (may be NULL) is borrowed from the payload. STM_E_CORRUPT. */
+STM_MUST_CHECK int stm_object_decode(struct stm_slice payload, uint64_t id, struct stm_object *o, struct stm_slice *ret_target);
 /* Advances ctime (and mtime when asked) to now, strictly. */
 void stm_object_touch(const struct stm_txn *t, struct stm_object *o, bool mtime);
 /* The head record only: as-of views adjust it. */
@@ -44,6 +46,9 @@ struct stm_line {
     uint64_t fork_line;    /* 0: not forked */
     uint32_t fork_ordinal; /* first ordinal of its own */
 };
+/* Stored records of both. STM_E_CORRUPT. */
+STM_MUST_CHECK int stm_line_decode(struct stm_slice payload, struct stm_line *ret);
+STM_MUST_CHECK int stm_row_decode(struct stm_slice payload, uint64_t line, uint32_t ordinal, struct stm_version_row *ret);
 STM_MUST_CHECK int stm_line_load(const struct stm_view *v, uint64_t line, struct stm_line *ret);
 STM_MUST_CHECK int stm_line_put(struct stm_txn *t, uint64_t line, const struct stm_line *l);
 STM_MUST_CHECK int stm_row_put(struct stm_txn *t, const struct stm_version_row *row);
@@ -51,6 +56,10 @@ STM_MUST_CHECK int stm_row_put(struct stm_txn *t, const struct stm_version_row *
 /* content.c: what a commit must write with a chunked content, and take back with a deleted one. */
 STM_MUST_CHECK int stm_content_register(struct stm_txn *t, const struct stm_content *c);
 STM_MUST_CHECK int stm_content_refer(struct stm_txn *t, struct stm_slice root, uint64_t line, uint32_t ordinal, bool add);
+
+/* view.c: a stored log record; each (may be NULL) gets its items, and its result is returned. ret->seq is the caller's. STM_E_CORRUPT. */
+STM_MUST_CHECK int stm_log_decode(struct stm_slice payload, struct stm_log_record *ret,
+                                  int (*each)(void *arg, const struct stm_log_item *item), void *arg);
 
 /* Decoded chunk or page, referenced (cache.h). STM_E_CORRUPT. segment.c */
 struct stm_place {

@@ -32,7 +32,8 @@ enum stm_index_tag {
     STM_IX_VIEW_ID = 'w',   /* seq */
     STM_IX_VIEW_SEQ = 'W',  /* view id */
     STM_IX_EFFECTIVE = 'e', /* directory, effective time, seq */
-    STM_IX_SEGMENT = 'g'    /* segment */
+    STM_IX_SEGMENT = 'g',   /* segment */
+    STM_IX_QUARANTINE = 'q' /* space u8, key of the damaged record */
 };
 
 /* 56 bits of the name's hash, never 0, shifted left by 7: also the listing cookie of the first name with that hash. */

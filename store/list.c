@@ -83,8 +83,7 @@ int stm_writer_remember(struct stm_writer *w, const struct stm_place *p, uint64_
     return 0;
 }
 
-/* Where a chunk with that hash is stored, if it is; -ENOENT. */
-static int find_stored(struct stm_store *s, const struct stm_hash *hash, uint64_t length, struct stm_place *ret)
+int stm_chunk_find(struct stm_store *s, const struct stm_hash *hash, struct stm_place *ret)
 {
     struct stm_key key = stm_key_chunkhash(hash->bytes);
     struct stm_view v = stm_view_head(s);
@@ -94,11 +93,12 @@ static int find_stored(struct stm_store *s, const struct stm_hash *hash, uint64_
 
     if (err == 0) {
         struct stm_dec d = stm_dec(payload);
-        ret->segment = stm_dec_u64(&d);
-        ret->index = stm_dec_u32(&d);
-        ret->length = length;
-        ret->hash = *hash;
+        struct stm_place p = {.hash = *hash};
+        p.segment = stm_dec_u64(&d);
+        p.index = stm_dec_u32(&d);
         err = stm_dec_end(&d);
+        if (err == 0)
+            *ret = p;
     }
     stm_buf_release(&buf);
     return err;
@@ -108,9 +108,10 @@ int stm_writer_store(struct stm_writer *w, struct stm_slice raw, const struct st
                      enum stm_codec *ret_codec)
 {
     const struct stm_cached *stored;
-    int err = find_stored(w->store, hash, raw.len, ret);
+    int err = stm_chunk_find(w->store, hash, ret);
 
     if (err == 0) {
+        ret->length = raw.len;
         /* A chunk that cannot be read is no reason to fail: store the bytes anew. Want of memory says nothing about the chunk. */
         err = stm_chunk_get(w->store, ret, &stored);
         if (err == -ENOMEM)
@@ -239,7 +240,7 @@ int stm_writer_finish(struct stm_writer *w, struct stm_buf *ret_root, struct stm
     return err;
 }
 
-static struct stm_place decode_entry(const uint8_t *b)
+struct stm_place stm_place_decode(const uint8_t *b)
 {
     struct stm_place p = {stm_get_u64(b), stm_get_u32(b + 8), stm_get_u64(b + 12), {{0}}};
     memcpy(p.hash.bytes, b + 20, STM_HASH_LEN);
@@ -290,7 +291,7 @@ static int read_run(struct stm_store *s, const uint8_t *entry, const uint8_t *en
     size_t n = 0, bytes = 0;
 
     for (; entry < end && n < RUN_MAX; entry += STM_ENTRY_BYTES, n++) {
-        run[n] = decode_entry(entry);
+        run[n] = stm_place_decode(entry);
         bool beside = n == 0 || (run[n].segment == run[0].segment && run[n].index == run[0].index + n);
         if (!beside || run[n].length > r->len - bytes)
             break;
@@ -316,7 +317,7 @@ static int read_list(struct stm_store *s, struct stm_slice list, int depth, stru
         return STM_E_CORRUPT;
     int level = b[0];
     for (size_t at = 1; err == 0 && at < list.len && r->len > 0; at += STM_ENTRY_BYTES) {
-        struct stm_place p = decode_entry(b + at);
+        struct stm_place p = stm_place_decode(b + at);
         if (r->off >= p.length) {
             r->off -= p.length;
             continue;
@@ -361,7 +362,7 @@ static int find_data(struct stm_store *s, struct stm_slice list, int depth, stru
     if (list.len < 1 || (list.len - 1) % STM_ENTRY_BYTES != 0 || b[0] > depth)
         return STM_E_CORRUPT;
     for (size_t at = 1; at < list.len; at += STM_ENTRY_BYTES) {
-        struct stm_place p = decode_entry(b + at);
+        struct stm_place p = stm_place_decode(b + at);
         if (f->pos + p.length <= f->from) {
             f->pos += p.length;
         } else if (b[0] > 0) {
@@ -454,7 +455,7 @@ int stm_content_refer(struct stm_txn *t, struct stm_slice root, uint64_t line, u
     if (root.len < 1 || (root.len - 1) % STM_ENTRY_BYTES != 0)
         return STM_E_CORRUPT;
     for (size_t at = 1; err == 0 && at < root.len; at += STM_ENTRY_BYTES) {
-        struct stm_place p = decode_entry(b + at);
+        struct stm_place p = stm_place_decode(b + at);
         if (stm_place_is_hole(&p))
             continue;
         struct stm_key key = stm_key_ref_version(p.segment, p.index, line, ordinal);

@@ -39,6 +39,9 @@ STM_MUST_CHECK int stm_writer_store(struct stm_writer *w, struct stm_slice raw, 
 /* Builds the tree, finishes the segment; gives the root and what to register (both to be released by the caller). */
 STM_MUST_CHECK int stm_writer_finish(struct stm_writer *w, struct stm_buf *ret_root, struct stm_buf *ret_fresh, uint64_t *ret_stored);
 
+/* Where a chunk with that hash is said to be stored; its length is not known from there (0). -ENOENT. */
+STM_MUST_CHECK int stm_chunk_find(struct stm_store *s, const struct stm_hash *hash, struct stm_place *ret);
+struct stm_place stm_place_decode(const uint8_t *entry); /* STM_ENTRY_BYTES */
 /* Reads exactly len bytes at off; the range must lie within the content. STM_E_CORRUPT. */
 STM_MUST_CHECK int stm_list_read(struct stm_store *s, struct stm_slice root, uint64_t off, void *buf, size_t len);
 /* In: from, where to begin, and to, the content's size. Out: the next stretch of chunks, adjoining ones may follow; from = to: no more. */

@@ -54,8 +54,7 @@ static void encode_regular(struct stm_rec *r, const struct stm_object *o)
     encode_tip(r, &o->tip);
 }
 
-/* ret_target (may be NULL) is borrowed from the payload. */
-static int decode(struct stm_slice payload, uint64_t id, struct stm_object *o, struct stm_slice *ret_target)
+int stm_object_decode(struct stm_slice payload, uint64_t id, struct stm_object *o, struct stm_slice *ret_target)
 {
     struct stm_dec d = stm_dec(payload);
     struct stm_slice target = {NULL, 0};
@@ -96,7 +95,7 @@ static int load(const struct stm_view *v, uint64_t id, struct stm_object *o, str
     struct stm_slice payload;
     int err = stm_read(v, STM_OBJECT, &key, buf, &payload);
 
-    return err < 0 ? err : decode(payload, id, o, ret_target);
+    return err < 0 ? err : stm_object_decode(payload, id, o, ret_target);
 }
 
 int stm_object_load(const struct stm_view *v, uint64_t id, struct stm_object *ret)

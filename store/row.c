@@ -4,6 +4,20 @@
  */
 #include "inner.h"
 
+int stm_line_decode(struct stm_slice payload, struct stm_line *ret)
+{
+    struct stm_dec d = stm_dec(payload);
+    struct stm_line l;
+
+    l.owner = stm_dec_u64(&d);
+    l.fork_line = stm_dec_u64(&d);
+    l.fork_ordinal = stm_dec_u32(&d);
+    int err = stm_dec_end(&d);
+    if (err == 0)
+        *ret = l;
+    return err;
+}
+
 int stm_line_load(const struct stm_view *v, uint64_t line, struct stm_line *ret)
 {
     struct stm_key key = stm_key_index(STM_IX_LINE, line);
@@ -12,14 +26,7 @@ int stm_line_load(const struct stm_view *v, uint64_t line, struct stm_line *ret)
     int err = stm_read(v, STM_INDEX, &key, &buf, &payload);
 
     if (err == 0) {
-        struct stm_dec d = stm_dec(payload);
-        struct stm_line l;
-        l.owner = stm_dec_u64(&d);
-        l.fork_line = stm_dec_u64(&d);
-        l.fork_ordinal = stm_dec_u32(&d);
-        err = stm_dec_end(&d);
-        if (err == 0)
-            *ret = l;
+        err = stm_line_decode(payload, ret);
     } else if (err == -ENOENT) {
         /* Not written until something about it changes: carried by the object it was born with. */
         *ret = (struct stm_line){.owner = line};
@@ -65,6 +72,26 @@ int stm_row_put(struct stm_txn *t, const struct stm_version_row *row)
     return stm_txn_put(t, STM_INDEX, &key, &r);
 }
 
+int stm_row_decode(struct stm_slice payload, uint64_t line, uint32_t ordinal, struct stm_version_row *ret)
+{
+    struct stm_dec d = stm_dec(payload);
+    struct stm_version_row row = {.line = line, .ordinal = ordinal};
+
+    row.seq = stm_dec_u64(&d);
+    row.semver.major = stm_dec_u32(&d);
+    row.semver.minor = stm_dec_u32(&d);
+    row.semver.patch = stm_dec_u32(&d);
+    row.recorded_ns = stm_dec_i64(&d);
+    row.size = stm_dec_u64(&d);
+    const void *hash = stm_dec_raw(&d, STM_HASH_LEN);
+    if (hash)
+        memcpy(row.hash.bytes, hash, STM_HASH_LEN);
+    int err = stm_dec_end(&d);
+    if (err == 0)
+        *ret = row;
+    return err;
+}
+
 /* The line's own row; -ENOENT also for inherited ordinals. */
 static int own_row(const struct stm_view *v, uint64_t line, uint32_t ordinal, struct stm_version_row *ret)
 {
@@ -73,22 +100,8 @@ static int own_row(const struct stm_view *v, uint64_t line, uint32_t ordinal, st
     struct stm_slice payload;
     int err = stm_read(v, STM_INDEX, &key, &buf, &payload);
 
-    if (err == 0) {
-        struct stm_dec d = stm_dec(payload);
-        struct stm_version_row row = {.line = line, .ordinal = ordinal};
-        row.seq = stm_dec_u64(&d);
-        row.semver.major = stm_dec_u32(&d);
-        row.semver.minor = stm_dec_u32(&d);
-        row.semver.patch = stm_dec_u32(&d);
-        row.recorded_ns = stm_dec_i64(&d);
-        row.size = stm_dec_u64(&d);
-        const void *hash = stm_dec_raw(&d, STM_HASH_LEN);
-        if (hash)
-            memcpy(row.hash.bytes, hash, STM_HASH_LEN);
-        err = stm_dec_end(&d);
-        if (err == 0)
-            *ret = row;
-    }
+    if (err == 0)
+        err = stm_row_decode(payload, line, ordinal, ret);
     stm_buf_release(&buf);
     return err;
 }

@@ -22,7 +22,10 @@ static int load_body(const struct stm_view *v, const struct stm_version *ver, st
     return err == -ENOENT ? STM_E_CORRUPT : err;
 }
 
-/* Is the content of that ordinal `now`'s, byte for byte? 1, 0 or an error. Chunks are unique, so equal roots are equal contents. */
+/*
+ * Is the content of that ordinal `now`'s, byte for byte? 1, 0 or an error. Chunks are unique, so equal roots are equal contents. What is
+ * damaged is the same as nothing: saving it again makes a version that can be read.
+ */
 static int same_content(struct stm_txn *t, uint64_t line, uint32_t ordinal, const struct stm_version *now)
 {
     struct stm_view v = stm_txn_view(t);
@@ -32,11 +35,14 @@ static int same_content(struct stm_txn *t, uint64_t line, uint32_t ordinal, cons
     int err = stm_version_get(&v, line, ordinal, &old);
 
     if (err < 0)
-        return err;
-    if (old.row.size != now->row.size || old.stored != now->stored || !stm_hash_eq(&old.row.hash, &now->row.hash))
+        return err == STM_E_CORRUPT ? 0 : err;
+    bool alike = old.row.size == now->row.size && old.stored == now->stored && stm_hash_eq(&old.row.hash, &now->row.hash);
+    if (alike)
+        err = load_body(&v, &old, &buf, &body);
+    if (alike && err == 0)
+        err = stm_slice_eq(body, stm_buf_slice(&now->body));
+    if (err == STM_E_CORRUPT)
         err = 0;
-    else
-        err = load_body(&v, &old, &buf, &body) < 0 ? STM_E_CORRUPT : stm_slice_eq(body, stm_buf_slice(&now->body));
     stm_buf_release(&buf);
     stm_version_release(&old);
     return err;

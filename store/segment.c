@@ -219,13 +219,51 @@ int stm_chunk_run(struct stm_store *s, const struct stm_place *p, size_t n, uint
     return err;
 }
 
-int stm_chunk_get(struct stm_store *s, const struct stm_place *p, const struct stm_cached **ret)
+int stm_chunk_load(struct stm_store *s, const struct stm_place *p, uint8_t **ret, size_t *ret_len)
 {
-    const struct stm_cached *c = stm_cache_get(s->cache, p->segment, p->index);
     struct stm_key key = stm_key_chunk(p->segment, p->index);
     struct stm_view v = stm_view_head(s);
     struct stm_buf buf = STM_BUF_INIT;
     struct stm_slice payload;
+    int err = stm_read(&v, STM_CHUNK, &key, &buf, &payload);
+
+    if (err == 0)
+        err = unpack(payload, &p->hash, ret, ret_len);
+    stm_buf_release(&buf);
+    return err == -ENOENT ? STM_E_CORRUPT : err;
+}
+
+int stm_chunk_decode(struct stm_slice payload, struct stm_hash *ret_hash, uint8_t **ret, size_t *ret_len)
+{
+    struct stm_hash hash;
+
+    if (payload.len < 1 + 4 + STM_HASH_LEN)
+        return STM_E_CORRUPT;
+    memcpy(hash.bytes, (const uint8_t *)payload.data + 5, STM_HASH_LEN);
+    int err = unpack(payload, &hash, ret, ret_len);
+    if (err == 0)
+        *ret_hash = hash;
+    return err;
+}
+
+int stm_chunk_encode(struct stm_slice raw, const struct stm_hash *hash, struct stm_rec *ret)
+{
+    struct stm_buf packed = STM_BUF_INIT;
+    int codec = stm_codec_pack(STM_CODEC_ZSTD, CHUNK_ZSTD_LEVEL, raw, &packed);
+
+    if (codec >= 0) {
+        stm_rec_u8(ret, (uint8_t)codec);
+        stm_rec_u32(ret, (uint32_t)raw.len);
+        stm_rec_raw(ret, hash->bytes, STM_HASH_LEN);
+        stm_rec_raw(ret, packed.data, packed.len);
+    }
+    stm_buf_release(&packed);
+    return codec < 0 ? codec : ret->failed ? -ENOMEM : 0;
+}
+
+int stm_chunk_get(struct stm_store *s, const struct stm_place *p, const struct stm_cached **ret)
+{
+    const struct stm_cached *c = stm_cache_get(s->cache, p->segment, p->index);
     uint8_t *raw = NULL;
     size_t len = 0;
 
@@ -233,12 +271,9 @@ int stm_chunk_get(struct stm_store *s, const struct stm_place *p, const struct s
         *ret = c;
         return 0;
     }
-    int err = stm_read(&v, STM_CHUNK, &key, &buf, &payload);
-    if (err == 0)
-        err = unpack(payload, &p->hash, &raw, &len);
-    stm_buf_release(&buf);
+    int err = stm_chunk_load(s, p, &raw, &len);
     if (err < 0)
-        return err == -ENOENT ? STM_E_CORRUPT : err;
+        return err;
     c = stm_cache_put(s->cache, p->segment, p->index, raw, len);
     if (!c)
         return -ENOMEM;

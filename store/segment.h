@@ -30,6 +30,12 @@ STM_MUST_CHECK int stm_segment_add(struct stm_segment *s, struct stm_slice raw, 
 /* Makes all of it readable (durable with the next synced commit). Frees what the writer holds, also on failure. */
 STM_MUST_CHECK int stm_segment_finish(struct stm_segment *s);
 void stm_segment_abort(struct stm_segment *s);
+/* Reads a chunk past the cache: malloc'd bytes that fit the place's hash. STM_E_CORRUPT, also when it is not there. */
+STM_MUST_CHECK int stm_chunk_load(struct stm_store *s, const struct stm_place *p, uint8_t **ret, size_t *ret_len);
+/* Unpacks a stored chunk as it describes itself: malloc'd bytes, and the hash that they were checked against. STM_E_CORRUPT. */
+STM_MUST_CHECK int stm_chunk_decode(struct stm_slice payload, struct stm_hash *ret_hash, uint8_t **ret, size_t *ret_len);
+/* A chunk's record. */
+STM_MUST_CHECK int stm_chunk_encode(struct stm_slice raw, const struct stm_hash *hash, struct stm_rec *ret);
 /* Drops segments with ids from `first` on that no commit has registered. */
 STM_MUST_CHECK int stm_segment_sweep(struct stm_store *s, uint64_t first);
 

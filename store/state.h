@@ -64,6 +64,7 @@ struct stm_store {
     struct stm_flush flush;
     struct stm_mutex ids; /* guards the two below */
     uint64_t next_id, id_limit;
+    _Atomic uint64_t quarantined; /* versions whose content must not be read: mostly 0, and then nobody asks (quarantine.c) */
     struct stm_mutex health_lock; /* guards the rest (health.c) */
     struct stm_health health;
     int64_t opened_ns;

@@ -9,12 +9,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fsck.h"
 #include "inner.h"
 #include "layout.h"
 #include "recover.h"
 #include "segment.h"
 
-enum { ID_BLOCK = 4096, UUID_BYTES = 16, DEFAULT_CACHE = 32 << 20, SMALL_FRAME = STM_FRAME_HEAD + 32 + STM_FRAME_TAIL };
+enum {
+    ID_BLOCK = 4096,
+    UUID_BYTES = 16,
+    DEFAULT_CACHE = 32 << 20,
+    FROZEN_CACHE = 16 << 20,
+    SMALL_FRAME = STM_FRAME_HEAD + 32 + STM_FRAME_TAIL
+};
 
 int64_t stm_store_now_ns(struct stm_store *s)
 {
@@ -84,6 +91,20 @@ int stm_store_new_id(struct stm_store *s, uint64_t *ret)
     }
     if (err == 0)
         *ret = s->next_id++;
+    stm_mutex_unlock(&s->ids);
+    return err;
+}
+
+int stm_store_raise_ids(struct stm_store *s, uint64_t id)
+{
+    uint8_t limit[8];
+    int err = 0;
+
+    stm_mutex_lock(&s->ids);
+    stm_put_u64(limit, id > s->id_limit ? id : s->id_limit);
+    err = id > STM_ID_MAX ? STM_E_ID_RANGE : sys_put(s, "ids", limit, sizeof limit, true);
+    if (err == 0 && id > s->id_limit)
+        s->next_id = s->id_limit = id;
     stm_mutex_unlock(&s->ids);
     return err;
 }
@@ -281,6 +302,8 @@ int stm_store_open(const struct stm_store_options *opt, struct stm_store **ret, 
         err = write_first_records(s, opt);
     if (err == 0)
         err = load_records(s, ret_why);
+    if (err == 0)
+        err = stm_quarantine_count(s);
     if (err == 0 && !s->read_only)
         err = sweep(s, opt->takeover);
     if (err == 0 && fresh && opt->path)
@@ -325,6 +348,37 @@ int stm_store_close(struct stm_store *s)
     stm_watermark_close(&s->watermark, err == 0);
     free_store(s);
     return err;
+}
+
+int stm_store_freeze(struct stm_store *s, struct stm_store **ret)
+{
+    struct stm_store_options opt = {.path = s->path, .clock = &s->clock, .read_only = true};
+    struct stm_engine *engine = NULL;
+    struct stm_store *f = NULL;
+    int err = alloc_store(&opt, &f);
+
+    if (err == 0)
+        err = stm_cache_new(FROZEN_CACHE, &f->cache);
+    if (err == 0)
+        err = s->engine->ops->freeze(s->engine, &engine);
+    if (err == 0)
+        f->engine = engine;
+    if (err < 0) {
+        stm_store_thaw(f);
+        return err;
+    }
+    stm_mutex_lock(&s->ids);
+    f->next_id = s->next_id;
+    stm_mutex_unlock(&s->ids);
+    atomic_store(&f->pipeline.published, stm_store_seq(s));
+    *ret = f;
+    return 0;
+}
+
+void stm_store_thaw(struct stm_store *frozen)
+{
+    if (frozen)
+        free_store(frozen);
 }
 
 int stm_store_stats(struct stm_store *s, struct stm_store_stats *ret)

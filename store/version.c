@@ -73,7 +73,7 @@ int stm_version_encode(struct stm_rec *r, const struct stm_version *v)
     return r->failed ? -ENOMEM : 0;
 }
 
-static int decode(struct stm_slice payload, struct stm_version *v)
+int stm_version_decode(struct stm_slice payload, struct stm_version *v)
 {
     struct stm_dec d = stm_dec(payload);
 
@@ -116,7 +116,7 @@ int stm_version_load(const struct stm_view *v, uint64_t line, uint64_t seq, stru
     int err = stm_read(v, STM_VERSION, &key, &buf, &payload);
 
     if (err == 0)
-        err = decode(payload, &ver);
+        err = stm_version_decode(payload, &ver);
     stm_buf_release(&buf);
     if (err < 0)
         stm_version_release(&ver);
@@ -130,7 +130,7 @@ static int take_version(void *arg, struct stm_slice key, struct stm_slice payloa
     struct stm_version *v = arg;
 
     v->row.seq = ~stm_get_u64((const uint8_t *)key.data + 8);
-    return decode(payload, v);
+    return stm_version_decode(payload, v);
 }
 
 /* The newest version of the line at or before seq. */
@@ -147,11 +147,6 @@ static int load_at(const struct stm_view *v, uint64_t line, uint64_t seq, struct
     return err;
 }
 
-/* Which line an object carried at a seq, and which of its versions were its own. */
-struct span {
-    uint64_t line, until, floor;
-};
-
 int stm_past_line_put(struct stm_txn *t, const struct stm_object *o)
 {
     struct stm_key key = stm_key_past_line(o->id, o->line_since);
@@ -163,19 +158,23 @@ int stm_past_line_put(struct stm_txn *t, const struct stm_object *o)
     return stm_txn_put(t, STM_INDEX, &key, &r);
 }
 
-static int take_span(void *arg, struct stm_slice key, struct stm_slice payload)
+int stm_past_line_decode(struct stm_slice payload, struct stm_past_line *ret)
 {
     struct stm_dec d = stm_dec(payload);
-    struct span *s = arg;
-    (void)key;
 
-    s->line = stm_dec_u64(&d);
-    s->until = stm_dec_u64(&d);
-    s->floor = stm_dec_u64(&d);
+    ret->line = stm_dec_u64(&d);
+    ret->until = stm_dec_u64(&d);
+    ret->floor = stm_dec_u64(&d);
     return stm_dec_end(&d);
 }
 
-static int past_span(const struct stm_view *v, uint64_t object, struct span *ret)
+static int take_span(void *arg, struct stm_slice key, struct stm_slice payload)
+{
+    (void)key;
+    return stm_past_line_decode(payload, arg);
+}
+
+static int past_span(const struct stm_view *v, uint64_t object, struct stm_past_line *ret)
 {
     struct stm_key from = stm_key_past_line(object, v->seq), to = stm_key_past_line(object, 0);
     int err = stm_read_first(v, STM_INDEX, &from, &to, take_span, ret);
@@ -185,7 +184,7 @@ static int past_span(const struct stm_view *v, uint64_t object, struct span *ret
 
 static int version_as_of(const struct stm_view *v, const struct stm_object *o, struct stm_version *ret)
 {
-    struct span s = {o->line, o->line_until, o->floor_seq};
+    struct stm_past_line s = {o->line, o->line_until, o->floor_seq};
     int err = 0;
 
     if (v->seq < o->line_since)

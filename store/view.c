@@ -45,23 +45,30 @@ static int each_item(struct stm_dec *d, uint64_t items, int (*each)(void *arg, c
     return err ? err : stm_dec_end(d);
 }
 
+int stm_log_decode(struct stm_slice payload, struct stm_log_record *ret, int (*each)(void *arg, const struct stm_log_item *item), void *arg)
+{
+    struct stm_log_record r = {.seq = ret->seq};
+    struct stm_dec items;
+    int err = decode_log(payload, &r, &items);
+
+    if (err == 0)
+        *ret = r;
+    return err < 0 || !each ? err : each_item(&items, r.items, each, arg);
+}
+
 int stm_log_get(struct stm_store *s, uint64_t seq, struct stm_log_record *ret, int (*each)(void *arg, const struct stm_log_item *item),
                 void *arg)
 {
     struct stm_key key = stm_key_log(seq);
     struct stm_view v = stm_view_head(s);
-    struct stm_log_record r = {.seq = seq};
     struct stm_buf buf = STM_BUF_INIT;
     struct stm_slice payload;
-    struct stm_dec items;
     int err = stm_read(&v, STM_LOG, &key, &buf, &payload);
 
-    if (err == 0)
-        err = decode_log(payload, &r, &items);
-    if (err == 0)
-        *ret = r;
-    if (err == 0 && each)
-        err = each_item(&items, r.items, each, arg);
+    if (err == 0) {
+        ret->seq = seq;
+        err = stm_log_decode(payload, ret, each, arg);
+    }
     stm_buf_release(&buf);
     return err;
 }

@@ -9,6 +9,7 @@
 #include "cmocka.h"
 #include "list.h"
 #include "save.h"
+#include "stemma/fsck.h"
 #include "world.h"
 
 #define CHECK(cond, ...)                                                                                                                   \
@@ -252,6 +253,23 @@ static void check_index(void *arg, struct stm_slice key, struct stm_slice payloa
         CHECK(exists(c->w, STM_OBJECT, stm_key_object(id)), "attributes of object %llu are left behind", (unsigned long long)id);
 }
 
+static void print_finding(void *arg, const struct stm_finding *f)
+{
+    (void)arg;
+    fprintf(stderr, "%s: %s: %s (%s)\n", f->code, f->where, f->what, f->record);
+}
+
+/* The same by the store's own means, which look at more. */
+static void check_by_fsck(struct world *w)
+{
+    struct stm_fsck_options opt = {.finding = print_finding};
+    struct stm_fsck_result r;
+
+    assert_int_equal(stm_fsck(w->store, &opt, &r), 0);
+    assert_int_equal(r.left + r.known, 0);
+    assert_true(r.seq == stm_store_seq(w->store) && r.records > 0);
+}
+
 void world_check(struct world *w)
 {
     struct checker c = {.w = w, .counts = calloc(MAX_OBJECTS, sizeof(struct counts))};
@@ -265,4 +283,5 @@ void world_check(struct world *w)
     each_pair(w->store->engine, STM_CHUNKREF, check_reference, &c);
     each_pair(w->store->engine, STM_INDEX, check_index, &c);
     free(c.counts);
+    check_by_fsck(w);
 }
