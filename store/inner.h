@@ -37,6 +37,11 @@ struct stm_take {
 STM_MUST_CHECK int stm_line_take(struct stm_txn *t, struct stm_take *take);
 /* `n` (new, without a version) goes on with the line of the removed object `old`. Puts neither. */
 STM_MUST_CHECK int stm_line_continue(struct stm_txn *t, struct stm_object *n, struct stm_object *old);
+/*
+ * `n` leaves its line and goes on with a fork of it; ret is a new object without a name that carries the line until somebody continues it. Puts ret,
+ * not n.
+ */
+STM_MUST_CHECK int stm_line_leave(struct stm_txn *t, struct stm_object *n, struct stm_object *ret);
 /* Deletes every version of the line of an object that keeps no history. */
 STM_MUST_CHECK int stm_line_drop(struct stm_txn *t, const struct stm_object *o);
 

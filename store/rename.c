@@ -133,7 +133,10 @@ static int replace_old(struct move *m, bool *ret_dropped)
     return err;
 }
 
-/* Nothing has the name, but a removed file's line may wait there: a temporary file takes it over, any other keeps its own. */
+/*
+ * Nothing has the name, but a line may wait there: that of a file that was moved to a backup goes on with whatever comes, that of a removed file
+ * with a temporary file only; any other keeps its own.
+ */
 static int take_waiting(struct move *m, bool *ret_dropped)
 {
     struct stm_view v = stm_txn_view(m->t);
@@ -150,11 +153,12 @@ static int take_waiting(struct move *m, bool *ret_dropped)
     if (err < 0 && err != -ENOENT)
         return err;
     bool free_line = err == 0 && old.nlink == 0 && !(old.flags & STM_OBJ_LINE_GONE) && old.id != m->n.id;
-    if (free_line && (m->r->drop_line || (m->n.flags & STM_OBJ_NOHISTORY))) {
-        struct stm_take take = {.n = &m->n, .old = &old, .drop = true};
+    bool drop = m->r->drop_line || (m->n.flags & STM_OBJ_NOHISTORY);
+    if (free_line && (drop || (old.flags & STM_OBJ_KEEPER))) {
+        struct stm_take take = {.n = &m->n, .old = &old, .drop = drop};
         err = stm_line_take(m->t, &take);
         if (err == 0)
-            err = stm_object_put(m->t, &old, keep_target);
+            err = stm_waiting_done(m->t, &old);
         if (err < 0)
             return err;
         m->r->made_version = take.made_version;
@@ -163,11 +167,24 @@ static int take_waiting(struct move *m, bool *ret_dropped)
     return stm_tombstone_delete(m->t, m->r->to_parent, m->r->to);
 }
 
+/* A name that keeps no history takes none away: editors move a file to `word~` and write `word` anew. Its line waits where it was. */
+static int leave_line(struct move *m)
+{
+    struct stm_object keeper;
+    bool backup = S_ISREG(m->n.mode) && m->n.nlink == 1 && m->n.tip.seq != 0 && !(m->n.flags & STM_OBJ_NOHISTORY) &&
+                  stm_name_is_junk(m->r->to) && !stm_name_is_junk(m->r->from);
+    int err = backup ? stm_line_leave(m->t, &m->n, &keeper) : 0;
+
+    return err < 0 || !backup ? err : stm_tombstone_put(m->t, m->r->from_parent, m->r->from, keeper.id);
+}
+
 static int move_over(struct move *m)
 {
     bool dir = S_ISDIR(m->n.mode), dropped = (m->n.flags & STM_OBJ_NOHISTORY) != 0;
     int err = m->over ? replace_old(m, &dropped) : take_waiting(m, &dropped);
 
+    if (err == 0)
+        err = leave_line(m);
     if (err == 0)
         err = stm_dentry_end(m->t, m->r->from_parent, m->r->from, &m->src, dropped);
     if (err == 0)

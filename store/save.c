@@ -453,6 +453,32 @@ int stm_line_continue(struct stm_txn *t, struct stm_object *n, struct stm_object
     return err < 0 ? err : stm_line_put(t, n->line, &line);
 }
 
+int stm_line_leave(struct stm_txn *t, struct stm_object *n, struct stm_object *ret)
+{
+    struct stm_object k = *n;
+    struct stm_view v = stm_txn_view(t);
+    struct stm_line line;
+    int err = stm_store_new_id(t->store, &k.id);
+
+    k.nlink = 0;
+    k.flags = STM_OBJ_KEEPER | (n->flags & STM_OBJ_HOLES);
+    if (n->flags & STM_OBJ_XATTR)
+        k.mode &= ~077u; /* an ACL may have said less than the mode does */
+    k.line_since = STM_SEQ_THIS;
+    if (err == 0)
+        err = stm_line_load(&v, n->line, &line);
+    if (err == 0)
+        err = fork_line(t, n);
+    line.owner = k.id;
+    if (err == 0)
+        err = stm_line_put(t, k.line, &line);
+    if (err == 0)
+        err = stm_object_put(t, &k, stm_slice(NULL, 0));
+    if (err == 0)
+        *ret = k;
+    return err;
+}
+
 int stm_line_drop(struct stm_txn *t, const struct stm_object *o)
 {
     struct stm_key key = stm_key_index(STM_IX_LINE, o->line);

@@ -168,6 +168,13 @@ static int new_object(struct stm_txn *t, const struct stm_object *parent, const 
     return err;
 }
 
+int stm_waiting_done(struct stm_txn *t, const struct stm_object *old)
+{
+    struct stm_key key = stm_key_object(old->id);
+
+    return old->flags & STM_OBJ_KEEPER ? stm_txn_delete(t, STM_OBJECT, &key) : stm_object_put(t, old, keep_target);
+}
+
 /* A file whose name was unlinked goes on with the line that waits there. */
 static int revive_line(struct stm_txn *t, uint64_t parent, struct stm_slice name, struct stm_object *o)
 {
@@ -182,7 +189,7 @@ static int revive_line(struct stm_txn *t, uint64_t parent, struct stm_slice name
     if (err == 0)
         err = stm_line_continue(t, o, &old);
     if (err == 0)
-        err = stm_object_put(t, &old, keep_target);
+        err = stm_waiting_done(t, &old);
     return err < 0 ? err : stm_tombstone_delete(t, parent, name);
 }
 

@@ -15,6 +15,8 @@ STM_MUST_CHECK int stm_parent_load(struct stm_txn *t, uint64_t parent, struct st
 STM_MUST_CHECK int stm_parent_change(struct stm_txn *t, struct stm_object *parent, int entries, int subdirs);
 /* One name less; purges or orphans an object without history that has none left. Puts it. */
 STM_MUST_CHECK int stm_object_unname(struct stm_txn *t, struct stm_object *o, bool keep);
+/* Puts the object whose waiting line another has taken; one that was there for that alone is deleted. */
+STM_MUST_CHECK int stm_waiting_done(struct stm_txn *t, const struct stm_object *old);
 /* The directory itself goes: -ENOTEMPTY, else puts it with no links. */
 STM_MUST_CHECK int stm_dir_remove(struct stm_txn *t, struct stm_object *o);
 

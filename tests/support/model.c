@@ -288,10 +288,27 @@ static void move_in(struct model *m, const struct model_op *op, int n, uint64_t 
     } else if (old) {
         unname(m, op->dir2, op->name2);
     } else if (regular && waits) {
-        if (drop)
-            take_line(&s, waits, true);
+        if (drop || m->o[waits].keeper)
+            take_line(&s, waits, drop);
         to->waits[op->name2] = 0;
     }
+}
+
+/* A file goes to a junk name: its line waits at the old one, and it goes on with a fork. */
+static void leave_line(struct model *m, const struct model_op *op, int n, uint64_t seq)
+{
+    const struct model_object *o = &m->o[n];
+
+    if (!S_ISREG(o->type) || o->nlink != 1 || o->versions == 0 || o->junk || !is_junk(op->name2) || is_junk(op->name))
+        return;
+    int keeper = new_object(m, S_IFREG);
+    struct model_object *k = &m->o[keeper];
+    k->keeper = k->purged = true; /* nobody can ask for it */
+    k->nlink = 0;
+    k->versions = o->versions;
+    memcpy(k->line, o->line, sizeof k->line);
+    fork_line(m, n, seq);
+    m->o[op->dir].waits[op->name] = keeper;
 }
 
 static bool lies_below(const struct model *m, int object, int dir)
@@ -344,6 +361,7 @@ static int apply_rename(struct model *m, const struct model_op *op, uint64_t seq
         return err;
     if (op->kind == MODEL_RENAME) {
         move_in(m, op, n, seq);
+        leave_line(m, op, n, seq);
         from->name[op->name] = 0;
         from->entries--;
         to->entries++;

@@ -64,6 +64,7 @@ struct model_object {
     int versions, carry;
     int shows, shows_id;               /* content and act, MODEL_NONE: empty without a version */
     bool junk, gone, purged, borrowed; /* gone: its line went on; borrowed: its line was not born with it */
+    bool keeper;                       /* is no object: holds a line that waits where its file was renamed to a junk name */
     uint64_t dropped;                  /* its line as a temporary file was forgotten by this commit */
 };
 

@@ -18,7 +18,8 @@ enum stm_object_flags {
     STM_OBJ_NOHISTORY = 2, /* born under a junk name: keeps one version only, leaves nothing behind */
     STM_OBJ_LINE_GONE = 4, /* its line was taken over by another object at line_until */
     STM_OBJ_ORPHAN = 8,    /* nlink 0 and to be purged when its last handle closes (swept at open) */
-    STM_OBJ_HOLES = 16     /* has, or once had, a content with holes (else readers need not look how much of the size is data) */
+    STM_OBJ_HOLES = 16,    /* has, or once had, a content with holes (else readers need not look how much of the size is data) */
+    STM_OBJ_KEEPER = 32    /* never had a name: carries the line that waits where a file was renamed to a junk name */
 };
 
 /* The newest version of an object's line, so that saving need not read it. */
