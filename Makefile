@@ -4,7 +4,8 @@
 # make run         from nothing to a mounted store with texts in it
 # make check       everything that must pass; make test is a part of it
 # make asan        every test under ASan and UBSan; make tsan: under TSan
-# make fuzz       the fuzz targets for FUZZ_SECONDS each (30)
+# make valgrind    every unit test that can be, under valgrind
+# make fuzz        the fuzz targets for FUZZ_SECONDS each (30)
 # make bench       compare a mount with bindfs and ext4
 # make install     as root, below PREFIX (/usr/local); mount helpers go to /sbin
 # make format      clang-format on everything
@@ -17,6 +18,7 @@ check:          ; @script/check
 test:           ; @script/check unit
 asan:           ; @script/check --full asan
 tsan:           ; @script/check --full tsan
+valgrind:       ; @script/install-deps --test && script/build dev && script/valgrind --all
 fuzz:           ; @script/install-deps --test && script/build fuzz && script/fuzz
 bench: all      ; @script/install-deps --bench && integration/bench/run
 format:         ; @find store fs src tests fuzz -name '*.[ch]' -exec clang-format -i {} +
@@ -24,4 +26,4 @@ install:        ; @cmake --preset release -D CMAKE_INSTALL_PREFIX=$(PREFIX) >/de
 clean:          ; @rm -rf build
 help:           ; @sed -n 's/^# make/make/p' Makefile
 
-.PHONY: all run check test asan tsan bench format install clean help
+.PHONY: all run check test asan tsan valgrind fuzz bench format install clean help
