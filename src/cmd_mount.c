@@ -59,9 +59,21 @@ static int check_mounts(const char *store, const char *dir, struct stm_out *out)
     return code;
 }
 
-static int check_dir(const char *given, const char *dir, const struct stm_mount_options *o, struct stm_out *out)
+/* A daemon that starts anew could not get at a store that its own mount hides. */
+static bool hides(const char *dir, const char *store)
+{
+    size_t len = strlen(dir);
+
+    return strncmp(store, dir, len) == 0 && (store[len] == '/' || store[len] == '\0' || strcmp(dir, "/") == 0);
+}
+
+static int check_dir(const char *given, const char *dir, const char *store, const struct stm_mount_options *o, struct stm_out *out)
 {
     struct stat st;
+
+    if (hides(dir, store))
+        return stm_out_fail(out, STM_EXIT_FAILED, "%s lies in %s: mounted there it would hide itself; choose another directory", store,
+                            given);
 
     if (stat(dir, &st) < 0)
         return stm_out_fail(out, STM_EXIT_FAILED, "%s: %s", given, strerror(errno));
@@ -114,7 +126,7 @@ int stm_mount_start(const char *spec, const char *dir, const struct stm_mount_op
     if (code == 0)
         code = check_mounts(store, point, &out);
     if (code == 0)
-        code = check_dir(dir, point, o, &out);
+        code = check_dir(dir, point, store, o, &out);
     (void)stm_out_release(&out);
     if (code == 0) {
         d.store = store;

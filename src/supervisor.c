@@ -362,9 +362,10 @@ static void record(struct supervisor *s, const struct death *d)
             (long long)(now_ms() - s->started_ms), open);
 }
 
-/* Which program is next. */
-static void choose_binary(struct supervisor *s)
+/* Which program is next. True: another than the last, which has its own luck. */
+static bool choose_binary(struct supervisor *s)
 {
+    bool other = false;
     int fd;
 
     if (s->previous >= 0 && !served(s)) {
@@ -373,9 +374,10 @@ static void choose_binary(struct supervisor *s)
         s->binary = s->previous;
         s->previous = -1;
         atomic_fetch_add(&s->h->failed_upgrades, 1);
+        other = true;
     }
     if (s->h->binary[0] == '\0')
-        return;
+        return other;
     s->h->binary[sizeof(s->h->binary) - 1] = '\0';
     fd = open(s->h->binary, O_PATH | O_CLOEXEC);
     if (fd < 0) {
@@ -387,8 +389,10 @@ static void choose_binary(struct supervisor *s)
             close(s->previous);
         s->previous = s->binary;
         s->binary = fd;
+        other = true;
     }
     s->h->binary[0] = '\0';
+    return other;
 }
 
 /* Before the mount ever answered. The daemon has said why, if it could. */
@@ -435,7 +439,11 @@ static int judge(struct supervisor *s, int *ret_pause)
         stm_log(STM_FS_ERROR, "no_handover", "reason=\"this kernel cannot ask again for what was lost\" consequence=\"the mount is dead\"");
         return STM_EXIT_FAILED;
     }
-    choose_binary(s);
+    if (choose_binary(s)) {
+        s->restarts = (struct stm_restarts){0};
+        *ret_pause = 0;
+        return -1;
+    }
     *ret_pause = stm_restart_pause(&s->restarts, &end, now_ms());
     if (*ret_pause >= 0)
         return -1;
