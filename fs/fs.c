@@ -277,10 +277,10 @@ static void wait_for_end(struct stm_fs *fs)
         detached = fs->detached = true;
         pthread_mutex_lock(&fs->run_lock);
     }
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until = stm_timespec(stm_nanoseconds(until) + DETACH_WAIT_MS * INT64_C(1000000));
     while (detached && !fs->ended && err == 0)
-        err = pthread_cond_timedwait(&fs->run_cond, &fs->run_lock, &until);
+        err = pthread_cond_clockwait(&fs->run_cond, &fs->run_lock, CLOCK_MONOTONIC, &until);
     pthread_mutex_unlock(&fs->run_lock);
 }
 

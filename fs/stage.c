@@ -243,12 +243,14 @@ static int open_file(struct stm_stage *st, int flags)
     return err;
 }
 
-/* Moves the content from memory to a file. */
-static int spill(struct stm_stage *st)
+/* Moves the content from memory to a file; crowded: unless descriptors are rare. */
+static int spill(struct stm_stage *st, bool crowded)
 {
     uint64_t blocks = (st->size + STM_STAGE_BLOCK - 1) / STM_STAGE_BLOCK;
     int err = open_file(st, O_CREAT | O_EXCL);
 
+    if (err == 0 && crowded && st->fd > STM_STAGE_CROWD_FD)
+        err = -EMFILE;
     for (uint64_t b = 0; err == 0 && b < blocks; b++)
         err = map_set(st, b);
     if (err == 0 && blocks > 0)
@@ -265,7 +267,17 @@ static int spill(struct stm_stage *st)
 
 int stm_stage_spill(struct stm_stage *st)
 {
-    return st->dir && st->fd < 0 ? spill(st) : 0;
+    return st->dir && st->fd < 0 ? spill(st, false) : 0;
+}
+
+/* Before a content in memory grows to this size. When all together hold too much, a file is better, but memory will do. */
+static int make_room(struct stm_stage *st, uint64_t size)
+{
+    if (size > STM_STAGE_MEMORY)
+        return spill(st, false);
+    if (size > STM_STAGE_SMALL && st->memory_gauge && atomic_load(st->memory_gauge) > STM_STAGE_CROWD)
+        (void)spill(st, true);
+    return 0;
 }
 
 static int start(struct stm_stage *st, const struct stm_stage_base *base, const char *dir, uint64_t id)
@@ -422,8 +434,8 @@ int stm_stage_write(struct stm_stage *st, uint64_t off, const void *buf, size_t 
         return 0;
     if (off > STM_STAGE_MAX || len > STM_STAGE_MAX - off)
         return -EFBIG;
-    if (st->fd < 0 && off + len > STM_STAGE_MEMORY)
-        err = spill(st);
+    if (st->fd < 0)
+        err = make_room(st, off + len);
     if (err == 0 && st->fd < 0) {
         err = mem_reserve(st, (size_t)(off + len));
         if (err < 0)
@@ -485,8 +497,8 @@ int stm_stage_truncate(struct stm_stage *st, uint64_t size)
 
     if (size > STM_STAGE_MAX)
         return -EFBIG;
-    if (st->fd < 0 && size > STM_STAGE_MEMORY)
-        err = spill(st);
+    if (st->fd < 0)
+        err = make_room(st, size);
     if (err < 0)
         return err;
     if (st->fd < 0) {

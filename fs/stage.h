@@ -24,7 +24,17 @@
 
 #include "stemma/types.h"
 
-enum { STM_STAGE_MEMORY = 1 << 20, STM_STAGE_BLOCK = 4096 };
+/*
+ * In memory: at most MEMORY each; while all together hold more than CROWD, only what is SMALL, as long as descriptors are below CROWD_FD (the
+ * engine needs them, too).
+ */
+enum {
+    STM_STAGE_MEMORY = 1 << 20,
+    STM_STAGE_SMALL = 64 << 10,
+    STM_STAGE_CROWD = 64 << 20,
+    STM_STAGE_CROWD_FD = 4000,
+    STM_STAGE_BLOCK = 4096
+};
 #define STM_STAGE_MAX (UINT64_C(1) << 44) /* larger is -EFBIG */
 
 /* What lies below. read fills exactly len bytes at off, all below size; 0 or an error. extent as in stm_source (content.h); NULL: data all over. */

@@ -73,11 +73,11 @@ static int try_in_time(const char *dir)
         free(a);
         return err;
     }
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += STM_PROBE_TIMEOUT_S;
     pthread_mutex_lock(&a->lock);
     while (!a->finished && err == 0)
-        err = -pthread_cond_timedwait(&a->done, &a->lock, &until);
+        err = -pthread_cond_clockwait(&a->done, &a->lock, CLOCK_MONOTONIC, &until);
     err = a->finished ? a->err : -ETIMEDOUT;
     pthread_mutex_unlock(&a->lock);
     if (err == -ETIMEDOUT)

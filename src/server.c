@@ -197,10 +197,10 @@ static bool wait_for_turn(struct stm_server *s)
     struct timespec until;
     int err = 0;
 
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += TURN_TIMEOUT_S;
     while (s->count >= STM_SERVER_MAX && !s->stopping && err == 0)
-        err = pthread_cond_timedwait(&s->idle, &s->lock, &until);
+        err = pthread_cond_clockwait(&s->idle, &s->lock, CLOCK_MONOTONIC, &until);
     return s->count < STM_SERVER_MAX && !s->stopping;
 }
 

@@ -256,6 +256,30 @@ static int count_files(const char *dir)
     return n;
 }
 
+static void when_all_hold_too_much_only_small_ones_stay_in_memory(void **state)
+{
+    (void)state;
+    for (int crowd = 0; crowd <= 1; crowd++) {
+        _Atomic uint64_t all = crowd ? STM_STAGE_CROWD + 1 : 0;
+        struct stm_stage st = {.memory_gauge = &all};
+        uint8_t *in = malloc(MAX), *out = malloc(MAX);
+        assert_true(in && out);
+        fill(in, MAX, 5);
+        assert_int_equal(stm_stage_init(&st, &(struct stm_stage_base){.size = 0}, "", 1), 0);
+        assert_int_equal(stm_stage_write(&st, 0, in, STM_STAGE_SMALL), 0);
+        assert_true(st.fd < 0);
+        assert_int_equal(stm_stage_write(&st, STM_STAGE_SMALL, in + STM_STAGE_SMALL, 1), 0);
+        assert_int_equal(st.fd >= 0, crowd);
+        assert_int_equal(stm_stage_write(&st, STM_STAGE_SMALL + 1, in + STM_STAGE_SMALL + 1, 100000), 0);
+        assert_int_equal(stm_stage_read(&st, 0, out, MAX), STM_STAGE_SMALL + 100001);
+        assert_memory_equal(in, out, STM_STAGE_SMALL + 100001);
+        stm_stage_release(&st);
+        assert_int_equal(atomic_load(&all), crowd ? STM_STAGE_CROWD + 1 : 0);
+        free(in);
+        free(out);
+    }
+}
+
 static void large_drafts_lie_in_a_named_file_that_goes_with_them(void **state)
 {
     char dir[] = "/tmp/test_stage.XXXXXX";
@@ -286,6 +310,7 @@ int main(void)
         cmocka_unit_test(a_large_base_is_not_copied),
         cmocka_unit_test(a_cut_base_never_comes_back),
         cmocka_unit_test(one_byte_far_away_costs_little),
+        cmocka_unit_test(when_all_hold_too_much_only_small_ones_stay_in_memory),
         cmocka_unit_test(large_drafts_lie_in_a_named_file_that_goes_with_them),
     };
 
