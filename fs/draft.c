@@ -13,6 +13,7 @@
 
 #include "file.h"
 #include "privilege.h"
+#include "stemma/health.h"
 
 enum { MEMORY_WANTED = 64 << 20 }; /* by all drafts together: beyond, clean ones are dropped */
 

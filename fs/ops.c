@@ -3,6 +3,7 @@
  */
 #include <sys/statvfs.h>
 
+#include "stemma/health.h"
 #include "vnode.h"
 
 enum { MIB = 1 << 20, BACKGROUND = 64 };

@@ -3,6 +3,7 @@
  * delivered (the caller was killed); only the count of an interned node is, since the kernel did not learn of it.
  */
 #include "notify.h"
+#include "stemma/health.h"
 #include "vnode.h"
 
 int stm_errno_of(int err)

@@ -2,6 +2,8 @@
 #include "client.h"
 #include "command.h"
 
+#include "stemma/health.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -27,6 +29,7 @@ static int make_store(const char *path, struct stm_out *out)
 {
     struct stm_store_options opt = {
         .path = path, .engine = STM_ENGINE_ROCKSDB, .create = true, .root_uid = geteuid(), .root_gid = getegid()};
+    struct stm_health health;
     struct stm_store *store;
     char *why = NULL;
     int err;
@@ -36,10 +39,14 @@ static int make_store(const char *path, struct stm_out *out)
     umask(077); /* what users may read is for the mount to decide */
     err = stm_store_open(&opt, &store, &why);
     if (err == 0) {
+        stm_store_health(store, &health);
         err = stm_store_close(store);
         if (err == 0)
             stm_out_print(out, "%s is a store now: mount it with 'stemma mount %s DIR'\n", path, path);
     }
+    if (err == 0 && health.missing > 0)
+        (void)stm_out_fail(out, 0, "%s: there is not enough room to write into it: %llu MiB more must be free on that disk", path,
+                           (unsigned long long)(health.missing >> 20) + 1);
     if (err < 0)
         err = failed(out, path, err, why);
     free(why);

@@ -2,6 +2,7 @@
 #include "client.h"
 #include "command.h"
 
+#include "stemma/health.h"
 #include "stemma_fs/fs.h"
 #include "stemma_fs/handover.h"
 
@@ -14,6 +15,20 @@ struct status {
     struct stm_health health;
     struct stm_fs_stats fs;
 };
+
+/* 12345678 -> "11.8 MiB" */
+static void size_text(uint64_t bytes, char *out, size_t size)
+{
+    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB"};
+    double value = (double)bytes;
+    size_t unit = 0;
+
+    while (value >= 1024 && unit + 1 < sizeof(units) / sizeof(units[0])) {
+        value /= 1024;
+        unit++;
+    }
+    snprintf(out, size, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
+}
 
 static json_t *fs_json(const struct stm_fs_stats *f)
 {
@@ -34,6 +49,7 @@ static int add_health(json_t *object, const struct stm_health *h)
     if (h->state == STM_HEALTH_GOOD)
         return 0;
     return json_object_set_new(object, "health_error", json_string(stm_error_text(h->error))) < 0 ||
+                   json_object_set_new(object, "health_missing_bytes", json_integer((json_int_t)h->missing)) < 0 ||
                    json_object_set_new(object, "health_reason", json_string(stm_health_reason(h))) < 0 ||
                    json_object_set_new(object, "health_since", json_string(since)) < 0
                ? -1
@@ -95,20 +111,6 @@ fail:
     return stm_out_fail(env->out, STM_EXIT_FAILED, "out of memory");
 }
 
-/* 12345678 -> "11.8 MiB" */
-static void size_text(uint64_t bytes, char *out, size_t size)
-{
-    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB"};
-    double value = (double)bytes;
-    size_t unit = 0;
-
-    while (value >= 1024 && unit + 1 < sizeof(units) / sizeof(units[0])) {
-        value /= 1024;
-        unit++;
-    }
-    snprintf(out, size, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
-}
-
 static void print_processes(const struct stm_env *env)
 {
     const struct stm_handover *h = env->handover;
@@ -158,6 +160,9 @@ static int print_text(const struct stm_env *env, const struct status *s)
     if (s->health.state != STM_HEALTH_GOOD) {
         stm_time_format(s->health.since_ns, since);
         stm_out_print(env->out, " since %s: %s (%s)", since, stm_health_reason(&s->health), stm_error_text(s->health.error));
+        size_text(s->health.missing, disk, sizeof(disk));
+        if (s->health.missing > 0)
+            stm_out_print(env->out, "; %s more must be free", disk);
     }
     stm_out_print(env->out, "\n");
     return STM_EXIT_OK;

@@ -3,10 +3,10 @@
  * making a store writable again that could only be opened for reading.
  * Thread-safety: one thread.
  */
-#ifndef STEMMA_HEALTH_H
-#define STEMMA_HEALTH_H
+#ifndef STEMMA_SRC_HEALTH_H
+#define STEMMA_SRC_HEALTH_H
 
-#include "stemma/store.h"
+#include "stemma/health.h"
 
 #include <stdbool.h>
 

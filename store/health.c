@@ -102,6 +102,8 @@ void stm_store_health(struct stm_store *s, struct stm_health *ret)
         h.state = STM_HEALTH_DEGRADED;
     if (h.state == STM_HEALTH_FULL && err == 0)
         h.error = -ENOSPC;
+    if (h.state == STM_HEALTH_FULL)
+        h.missing = atomic_load(&s->room.missing);
     stm_mutex_lock(&s->health_lock);
     bool same = h.state == s->health.state && h.read_only == s->health.read_only && s->health.since_ns != 0;
     h.since_ns = same ? s->health.since_ns : stm_store_now_ns(s);

@@ -93,6 +93,32 @@ int stm_layout_create(const char *path, char **ret_why)
     return err;
 }
 
+static void remove_files(int dir)
+{
+    DIR *d = dir < 0 ? NULL : fdopendir(dir);
+    const struct dirent *e;
+
+    while (d && (e = readdir(d)))
+        (void)unlinkat(dirfd(d), e->d_name, 0); /* directories stay */
+    if (d)
+        closedir(d);
+    else if (dir >= 0)
+        close(dir);
+}
+
+void stm_layout_undo(const char *path)
+{
+    static const char *const parts[] = {"db", "stage", "."};
+    int store = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    for (size_t i = 0; store >= 0 && i < sizeof parts / sizeof parts[0]; i++) {
+        remove_files(openat(store, parts[i], O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+        (void)unlinkat(store, parts[i], AT_REMOVEDIR);
+    }
+    if (store >= 0)
+        close(store);
+}
+
 int stm_layout_mark(const char *path, char **ret_why)
 {
     char *marker = NULL;

@@ -13,6 +13,8 @@ enum { STM_STORE_FORMAT = 1 };
 
 /* A fresh directory for a store: made, or found empty. -EEXIST: a store is there; -ENOTEMPTY. */
 STM_MUST_CHECK int stm_layout_create(const char *path, char **ret_why);
+/* Takes back a store that could not be completed: everything in a directory that was empty. */
+void stm_layout_undo(const char *path);
 /* The marker that makes the directory a store; written last. */
 STM_MUST_CHECK int stm_layout_mark(const char *path, char **ret_why);
 /* -ENOENT, STM_E_NOT_A_STORE, STM_E_NEWER_FORMAT. */

@@ -89,7 +89,7 @@ static void keep_logs(const struct stm_store *s)
     close(kept);
 }
 
-static const char *remedy(int err)
+static const char *remedy(int err, bool create)
 {
     switch (err) {
     case -ENOENT:
@@ -98,7 +98,7 @@ static const char *remedy(int err)
         return "'stemma fsck' says what can be done without a backup";
     case -ENOSPC:
     case -EDQUOT:
-        return "make room on that disk, or mount it to be read";
+        return create ? "make room on that disk, or choose another" : "make room on that disk, or mount it to be read";
     case -EIO:
         return "look at the disk and the system's log; a copy of the store on another disk may still be read";
     default:
@@ -108,10 +108,10 @@ static const char *remedy(int err)
 
 static void explain(const struct stm_store *s, int err, const char *said, char **ret_why)
 {
-    const char *what = remedy(err);
+    const char *what = remedy(err, s->how.create);
     char *text = NULL;
 
-    if (ret_why && asprintf(&text, "cannot open the store %s: %s%s%s%s%s", s->path, stm_error_text(err), said ? ": " : "", said ? said : "",
+    if (ret_why && asprintf(&text, "cannot %s the store %s: %s%s%s%s%s", s->how.create ? "make" : "open", s->path, stm_error_text(err), said ? ": " : "", said ? said : "",
                             what ? ": " : "", what ? what : "") >= 0)
         say(ret_why, text);
 }

@@ -115,6 +115,8 @@ static void look_locked(struct stm_room *r)
     atomic_store(&r->exhausted, avail + r->held < r->last_ditch);
     if (room)
         atomic_store(&r->failed, false);
+    uint64_t want = r->wanted - r->held + r->margin + r->margin / 4;
+    atomic_store(&r->missing, room ? 0 : want > avail ? want - avail : 1);
     atomic_store(&r->full, !room || atomic_load(&r->failed));
     atomic_store(&r->next_ns, now_ns() + LOOK_NS);
 }

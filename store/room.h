@@ -37,6 +37,7 @@ struct stm_room {
     _Atomic int64_t left;    /* bytes to be written before the disk is looked at again */
     _Atomic int64_t next_ns; /* and when, at the latest (CLOCK_MONOTONIC) */
     _Atomic uint64_t spare;  /* what growth may still take, at the last look */
+    _Atomic uint64_t missing; /* what has to be freed until growth goes on; 0 when it does */
     _Atomic bool full, exhausted, failed;
 };
 

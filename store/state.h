@@ -11,7 +11,7 @@
 #include "engine.h"
 #include "lock.h"
 #include "room.h"
-#include "stemma/store.h"
+#include "stemma/health.h"
 #include "watermark.h"
 
 /* Lock ranks (docs/LOCKING.md). */

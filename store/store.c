@@ -311,8 +311,11 @@ int stm_store_open(const struct stm_store_options *opt, struct stm_store **ret, 
     if (err < 0) {
         if (ret_why && !*ret_why && opt->path && asprintf(ret_why, "cannot open the store %s: %s", opt->path, stm_error_text(err)) < 0)
             *ret_why = NULL;
+        bool made = opt->create && s && s->lock_fd >= 0; /* by us, in a directory that was empty */
         if (s)
             free_store(s);
+        if (made)
+            stm_layout_undo(opt->path);
         return err;
     }
     s->opened_ns = stm_store_now_ns(s);

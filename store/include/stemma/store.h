@@ -69,42 +69,6 @@ int64_t stm_store_now_ns(struct stm_store *s);
 
 /* How the names of drafts in the stage begin; other files there are the engine's. */
 #define STM_STAGE_DRAFT "draft-"
-/*
- * May the caller write so many bytes into the store, in drafts or by commits? 0, -ENOSPC while the disk is (nearly) full, or the error with which
- * all changes are refused. stm_update asks by itself. Cheap: a look at the disk 10 times a second at most.
- */
-STM_MUST_CHECK int stm_store_room(struct stm_store *s, uint64_t bytes);
-/* What users may still write, given what statvfs says is available where the store lies: bytes. */
-uint64_t stm_store_spare(struct stm_store *s, uint64_t available);
-
-enum stm_health_state {
-    STM_HEALTH_GOOD,
-    STM_HEALTH_FULL,     /* changes are ENOSPC, removals go on for a while; ends by itself when there is room */
-    STM_HEALTH_DEGRADED, /* the engine cannot write: changes are answered with `error`, reading goes on */
-};
-struct stm_health {
-    enum stm_health_state state;
-    int error;        /* 0 when good */
-    int64_t since_ns; /* when this was noticed first, by the store's clock */
-    bool read_only;   /* it could only be opened for reading (or_read_only) */
-    bool reopen;      /* closing and opening it again is worth trying now: it does not recover by itself */
-};
-/*
- * Looks at the disk, tries whether an engine that failed works again, and tells how the store is. To be called about once a second by whoever
- * keeps the store open; may write and flush a few kilobytes, but only while something is wrong.
- */
-void stm_store_health(struct stm_store *s, struct stm_health *ret);
-/*
- * For one that could only be opened for reading, when stm_store_health says `reopen` (one thread): makes it writable beside running readers.
- * 0 also when there is nothing to do. On failure everything is as before.
- */
-STM_MUST_CHECK int stm_store_reopen(struct stm_store *s);
-/* The error of the engine's last write, or of all changes when it can only be read; 0 when writing works. Cheap. */
-int stm_store_failing(struct stm_store *s);
-/* "good", "full", "degraded"; and a sentence that says what is wrong and what to do, immutable. */
-const char *stm_health_word(enum stm_health_state state);
-const char *stm_health_reason(const struct stm_health *h);
-
 struct stm_store_stats {
     uint64_t seq, objects_allocated, bytes_on_disk, keys_estimate, engine_memory_bytes;
     uint64_t cache_hits, cache_misses, cache_bytes;
