@@ -114,6 +114,11 @@ static int rocks_sync(struct stm_engine *e)
 
     if (synced >= written)
         return 0;
+    if (atomic_load(&r->degraded)) { /* flushing a log whose last write failed ends the process: ask whether writing works, first */
+        int failed = rocks_commit(e, NULL, 0, false);
+        if (failed < 0)
+            return failed;
+    }
     rocksdb_flush_wal(r->db, 1, &sentence);
     int err = wrote(r, sentence);
     if (err < 0)
@@ -412,6 +417,9 @@ static void close_db(struct rocks *r)
         return;
     flush_for_close(r);
     rocksdb_cancel_all_background_work(r->db, 1);
+    /* Closing a log whose last write failed ends the process (an assertion in Debian's library). So the rest stays, and goes with the process. */
+    if (atomic_load(&r->degraded))
+        return;
     for (int i = 0; i < STM_FAMILIES; i++)
         rocksdb_column_family_handle_destroy(r->families[i]);
     rocksdb_close(r->db);

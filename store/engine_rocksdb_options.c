@@ -108,6 +108,8 @@ static void set_family(rocksdb_options_t *o, enum stm_space space, rocksdb_cache
     rocksdb_options_set_block_based_table_factory(o, table);
     rocksdb_block_based_options_destroy(table);
     rocksdb_options_set_write_buffer_size(o, memory / 2);
+    rocksdb_options_set_target_file_size_base(o, memory);
+    rocksdb_options_set_max_bytes_for_level_base(o, 4 * (uint64_t)memory);
     rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 1);
     rocksdb_options_set_compression(o, rocksdb_lz4_compression);
     rocksdb_options_set_bottommost_compression(o, rocksdb_zstd_compression);
@@ -119,8 +121,8 @@ static void set_family(rocksdb_options_t *o, enum stm_space space, rocksdb_cache
     if (space == STM_CHUNK) { /* compressed already, a chunk a block; large files are dropped whole */
         rocksdb_options_set_compression(o, rocksdb_no_compression);
         rocksdb_options_set_bottommost_compression(o, rocksdb_no_compression);
-        rocksdb_options_set_target_file_size_base(o, 256 * (uint64_t)MIB);
-        rocksdb_options_set_max_bytes_for_level_base(o, 1024 * (uint64_t)MIB);
+        rocksdb_options_set_target_file_size_base(o, 4 * (uint64_t)memory);
+        rocksdb_options_set_max_bytes_for_level_base(o, 16 * (uint64_t)memory);
     }
 }
 

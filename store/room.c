@@ -13,7 +13,7 @@ enum {
     MIB = 1 << 20,
     UNIT_MIN = 2 * MIB,
     UNIT_MAX = 64 * MIB,
-    UNIT_SHARE = 16,
+    UNIT_SHARE = 32,
     LOOK_BYTES = 16 * MIB,
     OPEN_BYTES = 4 * MIB, /* a manifest, a new log and what the filesystem needs for them */
     INODES = 32
@@ -89,7 +89,7 @@ static void replenish(struct stm_room *r, uint64_t avail)
 {
     uint64_t missing = r->wanted - r->held, above = avail > r->margin ? avail - r->margin : 0;
 
-    if (missing == 0 || (atomic_load(&r->failed) && above < missing + r->margin / 4))
+    if (missing == 0 || (atomic_load(&r->failed) && above < missing + r->unit / 4))
         return;
     if (above >= missing || above >= r->unit / 8)
         make(r, r->held + (above < missing ? above : missing));
@@ -100,11 +100,11 @@ static void look_locked(struct stm_room *r)
 {
     uint64_t avail = available(r, false, NULL);
     bool full = atomic_load(&r->full);
-    uint64_t enough = r->margin + (full ? r->margin / 4 : 0);
+    uint64_t enough = r->margin + (full ? r->unit / 4 : 0);
 
     replenish(r, avail);
     avail = available(r, false, NULL);
-    if (r->held > 0 && avail < (atomic_load(&r->failed) ? r->margin : r->margin / 4)) {
+    if (r->held > 0 && avail < (atomic_load(&r->failed) ? r->unit : r->unit / 4)) {
         give_up(r);
         avail = available(r, false, NULL);
     }
@@ -115,7 +115,7 @@ static void look_locked(struct stm_room *r)
     atomic_store(&r->exhausted, avail + r->held < r->last_ditch);
     if (room)
         atomic_store(&r->failed, false);
-    uint64_t want = r->wanted - r->held + r->margin + r->margin / 4;
+    uint64_t want = r->wanted - r->held + r->margin + r->unit / 4;
     atomic_store(&r->missing, room ? 0 : want > avail ? want - avail : 1);
     atomic_store(&r->full, !room || atomic_load(&r->failed));
     atomic_store(&r->next_ns, now_ns() + LOOK_NS);
@@ -167,6 +167,8 @@ uint64_t stm_room_spare(struct stm_room *r, uint64_t avail)
 {
     if (r->dir < 0)
         return avail;
+    if (atomic_load(&r->full))
+        return 0;
     uint64_t kept = r->margin + (r->wanted - r->held);
     return avail > kept ? avail - kept : 0;
 }
@@ -189,14 +191,16 @@ int stm_room_init(struct stm_room *r, const char *store)
         return -errno;
     (void)available(r, false, &total);
     r->unit = total / UNIT_SHARE < UNIT_MIN ? UNIT_MIN : total / UNIT_SHARE > UNIT_MAX ? UNIT_MAX : total / UNIT_SHARE;
-    r->margin = r->unit;
+    r->unit -= r->unit % MIB;
+    r->margin = 2 * r->unit;
     r->wanted = r->unit + r->unit / 2;
     r->last_ditch = r->unit / 2;
     if (fstatfs(r->dir, &s) == 0 && s.f_type == TMPFS_MAGIC) { /* blocks there are memory: they are not taken for nothing */
         r->margin += r->wanted;
         r->wanted = 0;
     }
-    r->held = reserve_size(r);
+    uint64_t there = reserve_size(r);
+    r->held = there < r->wanted ? there : r->wanted;
     return 0;
 }
 

@@ -2,13 +2,15 @@
  * room.h (internal): is there room on the disk? A database that meets a full disk in the middle of its own work can only stop; so changes
  * that grow the store are refused while there is still space, and a file of allocated blocks, the reserve, is given up when even that is gone.
  *
- *     free space       reserve   growth   removals
- *     > margin         held      yes      yes
- *     < margin         held      ENOSPC   yes
- *     < margin / 4     given up  ENOSPC   yes, until less than half a unit is free
+ *     free space     reserve   growth   removals
+ *     > margin       held      yes      yes
+ *     < margin       held      ENOSPC   yes
+ *     < unit / 4     given up  ENOSPC   yes, until less than half a unit is free
  *
- * Growth begins again when there is room for the reserve and 1.25 margins; what lies above one margin goes to the reserve first. Sizes follow from the filesystem:
- * unit = 1/16 of it, at least 2 and at most 64 MiB; margin = unit, reserve = 1.5 units; the engine is told to keep at most one unit in memory.
+ * Growth begins again when there is room for the reserve, the margin and a quarter of a unit; what lies above the margin goes to the reserve
+ * first. A unit is what the engine keeps in memory, 1/32 of the filesystem, at least 2 and at most 64 MiB. The margin is two units, since a
+ * compaction of fresh tables may need as much before it can delete them; the reserve is 1.5: an engine that recovers writes out what it
+ * has in memory, and RocksDB waits for half a unit of free space before it does.
  *
  * Not here: what is done about an engine that fails (store.c), and quotas.
  *
@@ -31,12 +33,12 @@ struct stm_room {
     uint64_t last_ditch; /* free bytes, the reserve counted, that removals leave */
     /* atomic; the first three are changed by whoever holds busy */
     atomic_flag busy;
-    _Atomic uint64_t wanted; /* size of the reserve, 0 where none can be made */
-    _Atomic uint64_t margin; /* free bytes that growth leaves */
-    _Atomic uint64_t held;   /* bytes of the reserve */
-    _Atomic int64_t left;    /* bytes to be written before the disk is looked at again */
-    _Atomic int64_t next_ns; /* and when, at the latest (CLOCK_MONOTONIC) */
-    _Atomic uint64_t spare;  /* what growth may still take, at the last look */
+    _Atomic uint64_t wanted;  /* size of the reserve, 0 where none can be made */
+    _Atomic uint64_t margin;  /* free bytes that growth leaves */
+    _Atomic uint64_t held;    /* bytes of the reserve */
+    _Atomic int64_t left;     /* bytes to be written before the disk is looked at again */
+    _Atomic int64_t next_ns;  /* and when, at the latest (CLOCK_MONOTONIC) */
+    _Atomic uint64_t spare;   /* what growth may still take, at the last look */
     _Atomic uint64_t missing; /* what has to be freed until growth goes on; 0 when it does */
     _Atomic bool full, exhausted, failed;
 };
