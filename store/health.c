@@ -12,7 +12,7 @@
 enum { PROBE_BYTES = 65536 };
 #define SECOND INT64_C(1000000000)
 #define FIRST_TRY (8 * SECOND) /* an engine that has not recovered by itself by then will not */
-#define NEXT_TRY (60 * SECOND)  /* after it was opened, if only for reading */
+#define NEXT_TRY (60 * SECOND) /* after it was opened, if only for reading */
 
 int stm_store_wrote(struct stm_store *s, int err)
 {

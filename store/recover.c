@@ -111,8 +111,8 @@ static void explain(const struct stm_store *s, int err, const char *said, char *
     const char *what = remedy(err, s->how.create);
     char *text = NULL;
 
-    if (ret_why && asprintf(&text, "cannot %s the store %s: %s%s%s%s%s", s->how.create ? "make" : "open", s->path, stm_error_text(err), said ? ": " : "", said ? said : "",
-                            what ? ": " : "", what ? what : "") >= 0)
+    if (ret_why && asprintf(&text, "cannot %s the store %s: %s%s%s%s%s", s->how.create ? "make" : "open", s->path, stm_error_text(err),
+                            said ? ": " : "", said ? said : "", what ? ": " : "", what ? what : "") >= 0)
         say(ret_why, text);
 }
 
