@@ -35,7 +35,7 @@ _stemma_versions()
 _stemma()
 {
     local word command i
-    local commands="init mount umount status log show restore import help"
+    local commands="init mount umount upgrade status log show restore import help"
     COMPREPLY=()
     _stemma_versions && return
     word=$(_stemma_word)
@@ -48,7 +48,7 @@ _stemma()
     fi
     if [[ $command == mount && ${COMP_WORDS[COMP_CWORD - 1]} == @(-o|--options) ]]; then
         mapfile -t COMPREPLY < <(compgen -W \
-            "ro rw allow_other noallow_other versions=hidden versions=listed max_threads= nonempty exec noexec debug" -- "$word")
+            "ro rw allow_other noallow_other versions=hidden versions=listed max_threads= nonempty exec noexec supervise nosupervise hang_timeout= debug" -- "$word")
         return
     fi
     if [[ $word == -* ]]; then
@@ -56,6 +56,7 @@ _stemma()
         mount) mapfile -t COMPREPLY < <(compgen -W "-o --options -f --foreground --help" -- "$word") ;;
         status | log) mapfile -t COMPREPLY < <(compgen -W "--json --help" -- "$word") ;;
         umount) mapfile -t COMPREPLY < <(compgen -W "-l --lazy --help" -- "$word") ;;
+        upgrade) mapfile -t COMPREPLY < <(compgen -W "--binary --help" -- "$word") ;;
         import) mapfile -t COMPREPLY < <(compgen -W "--dictd --git --help" -- "$word") ;;
         *) mapfile -t COMPREPLY < <(compgen -W "--help" -- "$word") ;;
         esac
