@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
@@ -207,6 +208,20 @@ static bool still_mounted(const struct stm_mount *m)
     return still;
 }
 
+/* The kernel lets root, and FUSE the user who mounted it. Asking first gives a better sentence than trying. */
+static int may_umount(const struct stm_mount *m, struct stm_out *out)
+{
+    const struct passwd *who;
+
+    if (geteuid() == 0 || m->owner == getuid() || m->owner == UINT32_MAX)
+        return 0;
+    who = getpwuid(m->owner);
+    if (m->owner == 0)
+        return stm_out_fail(out, STM_EXIT_FAILED, "%s: not permitted: root has mounted it, so only root may unmount it", m->dir);
+    return stm_out_fail(out, STM_EXIT_FAILED, "%s: not permitted: only %s (uid %u), who has mounted it, and root may unmount it", m->dir,
+                        who != NULL ? who->pw_name : "the user", m->owner);
+}
+
 int stm_umount(const char *dir, bool lazy, struct stm_out *out)
 {
     struct vigil v = {-1, -1};
@@ -215,6 +230,11 @@ int stm_umount(const char *dir, bool lazy, struct stm_out *out)
 
     if (code != 0)
         return code;
+    code = may_umount(&m, out);
+    if (code != 0) {
+        stm_mount_release(&m);
+        return code;
+    }
     if (strcmp(m.source, "mem:") != 0) {
         v.process = holder_of(m.source);
         v.connection = ask_for_last_word(m.source);

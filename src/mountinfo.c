@@ -81,6 +81,23 @@ static int skip_to_dash(const char **at)
     }
 }
 
+/* The number behind "user_id=" in the options of a FUSE filesystem. */
+static uint32_t owner_of(const char *options)
+{
+    const char *at = options;
+    unsigned long uid;
+
+    while (at != NULL && strncmp(at, "user_id=", 8) != 0) {
+        at = strchr(at, ',');
+        at += at != NULL;
+    }
+    if (at == NULL || at[8] < '0' || at[8] > '9')
+        return UINT32_MAX;
+    errno = 0;
+    uid = strtoul(at + 8, NULL, 10);
+    return errno != 0 || uid > UINT32_MAX ? UINT32_MAX : (uint32_t)uid;
+}
+
 /* id parent major:minor root dir options [optional...] - fstype source superoptions */
 int stm_mount_parse(const char *line, struct stm_mount *ret)
 {
@@ -105,6 +122,9 @@ int stm_mount_parse(const char *line, struct stm_mount *ret)
     if (m.source == NULL)
         goto bad;
     m.stemma = strcmp(m.fstype, "fuse.stemma") == 0;
+    skipped[0] = next_field(&line);
+    m.owner = skipped[0] != NULL ? owner_of(skipped[0]) : UINT32_MAX;
+    free(skipped[0]);
     *ret = m;
     return 0;
 bad:

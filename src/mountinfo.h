@@ -20,6 +20,7 @@ struct stm_mount {
     char *options;
     char device[24]; /* "major:minor" */
     bool stemma;
+    uint32_t owner; /* of a FUSE mount: the uid of who mounted it; else UINT32_MAX */
 };
 /* Frees the strings and leaves a zeroed struct, which is also fine to release. */
 void stm_mount_release(struct stm_mount *m);

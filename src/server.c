@@ -62,20 +62,12 @@ static void send_exit(int fd, int code)
     (void)!stm_wire_send(fd, STM_WIRE_EXIT, text, (size_t)len);
 }
 
-static void set_receive_timeout(int fd, int seconds)
-{
-    struct timeval t = {.tv_sec = seconds};
-
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t));
-}
-
 /* ---- an import's stream ---- */
 
 static int send_ready(void *arg)
 {
     struct connection *c = arg;
 
-    set_receive_timeout(c->fd, 0); /* its source may be slow */
     return stm_wire_send(c->fd, STM_WIRE_READY, NULL, 0);
 }
 
@@ -96,6 +88,21 @@ static int next_data(void *arg, struct stm_slice *ret)
 
 /* ---- one connection ---- */
 
+/* Those who wait and have hung up need no place any more. */
+static void drop_gone_locked(struct stm_server *s)
+{
+    for (int i = 0; i < s->waiting;) {
+        struct pollfd p = {.fd = s->waiters[i], .events = POLLRDHUP};
+
+        if (poll(&p, 1, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0) {
+            close(s->waiters[i]);
+            s->waiters[i] = s->waiters[--s->waiting];
+        } else {
+            i++;
+        }
+    }
+}
+
 /* Keeps the connection until the daemon's end: c->fd is no longer the thread's then. */
 static int start_waiting(struct connection *c, struct stm_out *out)
 {
@@ -104,16 +111,15 @@ static int start_waiting(struct connection *c, struct stm_out *out)
     bool kept;
 
     pthread_mutex_lock(&s->lock);
+    drop_gone_locked(s);
     kept = s->waiting < WAITERS_MAX;
     if (kept) {
         s->waiters[s->waiting++] = fd;
         c->fd = -1;
+        (void)!stm_wire_send(fd, STM_WIRE_READY, NULL, 0); /* never blocks: it is the first that is sent */
     }
     pthread_mutex_unlock(&s->lock);
-    if (!kept)
-        return stm_out_fail(out, STM_EXIT_BUSY, "too many are waiting for the daemon's end already");
-    (void)!stm_wire_send(fd, STM_WIRE_READY, NULL, 0);
-    return 0;
+    return kept ? 0 : stm_out_fail(out, STM_EXIT_BUSY, "too many are waiting for the daemon's end already");
 }
 
 static int run_request(struct connection *c, struct stm_out *out)
@@ -145,8 +151,7 @@ static void converse(struct connection *c)
     struct stm_out out = {.write = send_channel, .arg = c};
     int got, code;
 
-    set_receive_timeout(c->fd, REQUEST_TIMEOUT_S);
-    got = stm_wire_recv(c->fd, STM_WIRE_REQUEST_MAX, &c->frame);
+    got = stm_wire_recv_within(c->fd, STM_WIRE_REQUEST_MAX, REQUEST_TIMEOUT_S * 1000, &c->frame);
     if (got == 0)
         return;
     if (got == 1 && c->frame.type == STM_WIRE_REQUEST)

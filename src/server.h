@@ -12,7 +12,8 @@
  * everything is safe.
  *
  * Invariants: (1) at most STM_SERVER_MAX requests run at a time; others wait their turn, and are told to come back after 10 s;
- * (2) a request's frame must arrive within 30 s and have at most STM_WIRE_REQUEST_MAX bytes.
+ * (2) a request's frame must arrive whole within 30 s, however it drips in, and have at most
+ * STM_WIRE_REQUEST_MAX bytes; (3) at most 64 clients wait for the end, not counting those who have hung up.
  * Thread-safety: new, stop and free by one thread.
  */
 #ifndef STEMMA_SERVER_H

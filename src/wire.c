@@ -2,8 +2,10 @@
 #include "wire.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 
 void stm_wire_frame_release(struct stm_wire_frame *f)
 {
@@ -95,12 +97,42 @@ int stm_wire_send_all(int fd, enum stm_wire_type type, const void *data, size_t 
     return 0;
 }
 
+static int64_t now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Waits until something can be received; -EAGAIN after the deadline (0: none, and the socket's own timeout holds). */
+static int wait_until(int fd, int64_t deadline_ms)
+{
+    while (deadline_ms > 0) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        int64_t left = deadline_ms - now_ms();
+        int n = left > 0 ? poll(&p, 1, left > INT32_MAX ? INT32_MAX : (int)left) : 0;
+
+        if (n > 0)
+            break;
+        if (n == 0)
+            return -EAGAIN;
+        if (errno != EINTR)
+            return -errno;
+    }
+    return 0;
+}
+
 /* Reads exactly len bytes: 1; 0 when the stream ended before the first; -EPROTO when it ended later. */
-static int recv_exactly(int fd, void *out, size_t len)
+static int recv_exactly(int fd, void *out, size_t len, int64_t deadline_ms)
 {
     size_t got = 0;
 
     while (got < len) {
+        int err = wait_until(fd, deadline_ms);
+
+        if (err < 0)
+            return err;
         ssize_t n = recv(fd, (char *)out + got, len - got, 0);
 
         if (n < 0 && errno == EINTR)
@@ -114,11 +146,11 @@ static int recv_exactly(int fd, void *out, size_t len)
     return 1;
 }
 
-int stm_wire_recv(int fd, size_t max, struct stm_wire_frame *f)
+static int recv_frame(int fd, size_t max, int64_t deadline_ms, struct stm_wire_frame *f)
 {
     uint8_t head[STM_WIRE_HEAD];
     int64_t len;
-    int err = recv_exactly(fd, head, sizeof(head));
+    int err = recv_exactly(fd, head, sizeof(head), deadline_ms);
 
     if (err <= 0)
         return err;
@@ -135,6 +167,16 @@ int stm_wire_recv(int fd, size_t max, struct stm_wire_frame *f)
     f->type = (enum stm_wire_type)head[4];
     if (len == 0)
         return 1;
-    err = recv_exactly(fd, f->payload.data, (size_t)len);
+    err = recv_exactly(fd, f->payload.data, (size_t)len, deadline_ms);
     return err == 0 ? -EPROTO : err;
+}
+
+int stm_wire_recv(int fd, size_t max, struct stm_wire_frame *f)
+{
+    return recv_frame(fd, max, 0, f);
+}
+
+int stm_wire_recv_within(int fd, size_t max, int timeout_ms, struct stm_wire_frame *f)
+{
+    return recv_frame(fd, max, now_ms() + timeout_ms, f);
 }

@@ -54,5 +54,7 @@ STM_MUST_CHECK int stm_wire_send_all(int fd, enum stm_wire_type type, const void
  * closed between frames; -EPROTO for garbage or a frame cut short; -EMSGSIZE for one over max. f's payload is replaced.
  */
 STM_MUST_CHECK int stm_wire_recv(int fd, size_t max, struct stm_wire_frame *f);
+/* The same, but all of the frame must be there within so many milliseconds from now, however it drips in: else -EAGAIN. */
+STM_MUST_CHECK int stm_wire_recv_within(int fd, size_t max, int timeout_ms, struct stm_wire_frame *f);
 
 #endif

@@ -180,6 +180,30 @@ static void escapes_and_bind_mounts_are_understood(void **state)
     assert_int_equal(stm_mount_of(table, "/srv/other", NULL, &m), 0);
 }
 
+static void the_owner_of_a_mount_is_known(void **state)
+{
+    static const struct {
+        const char *options;
+        uint32_t owner;
+    } cases[] = {{"rw,user_id=1000,group_id=0", 1000},
+                 {"user_id=0", 0},
+                 {"rw", UINT32_MAX},
+                 {"rw,user_id=", UINT32_MAX},
+                 {"my_user_id=7", UINT32_MAX},
+                 {"user_id=99999999999999999999", UINT32_MAX}};
+    char line[200];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct stm_mount m = {0};
+
+        snprintf(line, sizeof(line), "30 22 0:40 / /mnt rw - fuse.stemma /s %s\n", cases[i].options);
+        assert_int_equal(stm_mount_parse(line, &m), 0);
+        assert_int_equal(m.owner, cases[i].owner);
+        stm_mount_release(&m);
+    }
+}
+
 static void a_line_cut_anywhere_is_parsed_or_refused(void **state)
 {
     static const char line[] = "30 22 0:40 / /mnt/words rw,nosuid shared:5 - fuse.stemma /srv/my\\040words rw";
@@ -262,6 +286,7 @@ int main(void)
         cmocka_unit_test(what_is_neither_gets_a_sentence),
         cmocka_unit_test(the_mount_of_a_path_is_the_deepest_and_topmost),
         cmocka_unit_test(escapes_and_bind_mounts_are_understood),
+        cmocka_unit_test(the_owner_of_a_mount_is_known),
         cmocka_unit_test(a_line_cut_anywhere_is_parsed_or_refused),
         cmocka_unit_test(any_bytes_survive_percent_encoding),
         cmocka_unit_test(broken_escapes_and_zero_bytes_are_refused),

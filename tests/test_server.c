@@ -303,6 +303,21 @@ static void who_waits_hears_the_code_when_all_is_over(void **state)
     close(fd);
 }
 
+static void who_waited_and_hung_up_takes_no_place(void **state)
+{
+    struct stm_out nothing = {.write = keep, .arg = &(struct page){{{0}, {0}}}};
+
+    (void)state;
+    for (int i = 0; i < 200; i++) {
+        int fd = connected();
+
+        send_text(fd, "{\"command\":\"wait\"}");
+        assert_int_equal(stm_client_receive(fd, true, &nothing), -EAGAIN);
+        close(fd);
+    }
+    serves();
+}
+
 static void stopping_does_not_wait_for_a_silent_client(void **state)
 {
     int fd = connected();
@@ -357,6 +372,7 @@ int main(void)
         SERVER_TEST(a_dead_daemons_socket_is_replaced),
         SERVER_TEST(a_store_in_a_deep_directory_has_a_socket_too),
         SERVER_TEST(who_waits_hears_the_code_when_all_is_over),
+        SERVER_TEST(who_waited_and_hung_up_takes_no_place),
         SERVER_TEST(stopping_does_not_wait_for_a_silent_client),
         SERVER_TEST(many_clients_are_served_at_a_time),
     };

@@ -169,6 +169,30 @@ static void too_long_a_payload_is_not_sent_and_a_closed_end_is_an_error(void **s
     close(p.a);
 }
 
+static void a_frame_that_drips_in_must_be_whole_in_time(void **state)
+{
+    struct pair p = connect_pair();
+    struct stm_wire_frame f = {0};
+    struct stm_buf b = STM_BUF_INIT;
+
+    (void)state;
+    make_frame(&b, STM_WIRE_REQUEST, "{}");
+    for (size_t part = 1; part < b.len; part += 5) {
+        assert_int_equal(write(p.a, b.data, part), (ssize_t)part);
+        assert_int_equal(stm_wire_recv_within(p.b, STM_WIRE_MAX, 20, &f), -EAGAIN);
+        close(p.a);
+        close(p.b);
+        p = connect_pair();
+    }
+    assert_int_equal(write(p.a, b.data, b.len), (ssize_t)b.len);
+    assert_int_equal(stm_wire_recv_within(p.b, STM_WIRE_MAX, 60000, &f), 1);
+    assert_int_equal(f.payload.len, 2);
+    close(p.a);
+    close(p.b);
+    stm_buf_release(&b);
+    stm_wire_frame_release(&f);
+}
+
 enum { LONG = 3 * STM_WIRE_MAX + 17 };
 
 static void *send_long(void *arg)
@@ -219,6 +243,7 @@ int main(void)
         cmocka_unit_test(a_stream_that_ends_inside_a_frame_is_a_protocol_error),
         cmocka_unit_test(a_frame_over_the_receivers_limit_is_refused_by_its_head),
         cmocka_unit_test(too_long_a_payload_is_not_sent_and_a_closed_end_is_an_error),
+        cmocka_unit_test(a_frame_that_drips_in_must_be_whole_in_time),
         cmocka_unit_test(long_data_arrives_whole_in_several_frames),
     };
 
