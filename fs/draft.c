@@ -9,13 +9,17 @@
  *     yes    yes       changed again, nobody has looked   amends the pending version
  */
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "file.h"
 #include "privilege.h"
 #include "stemma/health.h"
 
-enum { MEMORY_WANTED = 64 << 20 }; /* by all drafts together: beyond, clean ones are dropped */
+enum {
+    MEMORY_WANTED = 64 << 20, /* by all drafts together: beyond, clean ones are dropped */
+    COPYING = 64 << 10        /* writes from here on make large files: they are asked whether there is room to save it all */
+};
 
 static int read_base(void *arg, uint64_t off, void *buf, size_t len)
 {
@@ -159,10 +163,18 @@ static void touch(struct stm_fs *fs, struct stm_draft *d)
     d->dirty = true;
 }
 
+/* What saving will write once more. */
+static uint64_t staged_bytes(const struct stm_draft *d)
+{
+    struct stat st;
+
+    return d->loaded && d->data.fd >= 0 && fstat(d->data.fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
+}
+
 int stm_draft_write(struct stm_fs *fs, struct stm_file *f, uint64_t off, const void *buf, size_t len)
 {
     struct stm_draft *d = &f->draft;
-    int err = stm_store_room(fs->store, len);
+    int err = stm_store_room(fs->store, len, len >= COPYING ? staged_bytes(d) : 0);
 
     if (err == 0)
         err = stm_draft_load(fs, f, false);

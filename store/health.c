@@ -29,11 +29,11 @@ int stm_store_wrote(struct stm_store *s, int err)
     return err;
 }
 
-int stm_store_room(struct stm_store *s, uint64_t bytes)
+int stm_store_room(struct stm_store *s, uint64_t bytes, uint64_t later)
 {
     if (s->refusal < 0)
         return s->refusal;
-    int err = stm_room_ask(&s->room, STM_WANT_GROW, bytes);
+    int err = stm_room_ask(&s->room, STM_WANT_GROW, bytes + later);
     if (err == 0)
         stm_room_spent(&s->room, bytes);
     return err;

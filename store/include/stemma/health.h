@@ -14,10 +14,11 @@
 #include "stemma/store.h"
 
 /*
- * May the caller write so many bytes into the store, in drafts or by commits? 0, -ENOSPC while the disk is (nearly) full, or the error with which
- * all changes are refused. stm_update asks by itself. Cheap: a look at the disk 10 times a second at most.
+ * May the caller write so many bytes into the store, in drafts or by commits, and `later` more (a draft that is saved is there twice)? 0, -ENOSPC
+ * while the disk is (nearly) full, or the error with which all changes are refused. stm_update asks by itself. Cheap: a look at the disk
+ * 10 times a second at most.
  */
-STM_MUST_CHECK int stm_store_room(struct stm_store *s, uint64_t bytes);
+STM_MUST_CHECK int stm_store_room(struct stm_store *s, uint64_t bytes, uint64_t later);
 /* What users may still write, given what statvfs says is available where the store lies: bytes. */
 uint64_t stm_store_spare(struct stm_store *s, uint64_t available);
 
