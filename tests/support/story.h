@@ -17,8 +17,8 @@
 struct story_step {
     const char *name;
     int (*run)(struct world *w);
-    bool partial; /* may be done in part when it fails: it is several commits */
-    bool is_long; /* many allocations */
+    bool partial;    /* may be done in part when it fails: it is several commits */
+    unsigned sparse; /* not 0: has many allocations; a test may leave out more and more, an n-th of how far it has come */
 };
 
 extern const struct story_step story_steps[]; /* the last has no name */

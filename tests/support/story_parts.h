@@ -6,7 +6,7 @@
 
 #include "story.h"
 
-enum { STORY_LARGE = 300000, STORY_SPARSE = 40 << 20, STORY_GAP = 200000, STORY_PIECE = 3000 };
+enum { STORY_LARGE = 200000, STORY_SPARSE = 17 << 20, STORY_GAP = 200000, STORY_PIECE = 3000 };
 
 extern char *story_large; /* STORY_LARGE bytes that hardly compress */
 
@@ -24,6 +24,8 @@ int story_read_log(struct world *w);
 int story_mark(struct world *w);
 int story_read_mark(struct world *w);
 int story_open_another(struct world *w);
+int story_check(struct world *w);
+int story_scrub(struct world *w);
 int story_bulk(struct world *w);
 
 #endif

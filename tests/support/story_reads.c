@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "stemma/bulk.h"
+#include "stemma/fsck.h"
 #include "story_parts.h"
 
 /* ---- reading ---- */
@@ -55,7 +56,7 @@ int story_read_large(struct world *w)
 int story_read_sparse(struct world *w)
 {
     static char want[STORY_LARGE];
-    uint64_t off = UINT64_C(77) * STORY_GAP + 1000;
+    uint64_t off = UINT64_C(47) * STORY_GAP + 1000;
     int err = story_read_pieces(NULL, off, want, STORY_LARGE);
 
     return err < 0 ? err : expect(w, &w->head, "d/sparse", off, want, STORY_LARGE);
@@ -181,6 +182,27 @@ int story_open_another(struct world *w)
 
     free(why);
     return err < 0 ? err : stm_store_close(other);
+}
+
+int story_check(struct world *w)
+{
+    struct stm_fsck_result result;
+    int err = stm_fsck(w->store, &(struct stm_fsck_options){.quick = false}, &result);
+
+    return err < 0 ? err : result.left == 0 && result.known == 0 ? 0 : -EILSEQ;
+}
+
+int story_scrub(struct world *w)
+{
+    struct stm_scrub scrub = {.passes = 0};
+    int64_t n = 1;
+
+    while (n > 0)
+        n = stm_scrub_step(w->store, &scrub, 1 << 20, NULL, NULL);
+    if (n == 0 && scrub.last_findings > 0)
+        n = -EILSEQ;
+    stm_scrub_release(&scrub);
+    return (int)n;
 }
 
 /* ---- the loader ---- */
