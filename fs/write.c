@@ -8,6 +8,7 @@
 
 #include "file.h"
 #include "notify.h"
+#include "stemma/health.h"
 
 enum { COPY_STEP = 1 << 20, COPY_MAX = 16 << 20, HOLE_COPY_MAX = 1 << 30 }; /* copy_file_range: at a time; a call; a call, with its holes */
 
@@ -102,7 +103,7 @@ static int check_room(struct stm_fs *fs, uint64_t len)
 
     if (dir[0] == 0 || statvfs(dir, &s) < 0)
         return 0;
-    return len / s.f_frsize > s.f_bavail ? -ENOSPC : 0;
+    return len > stm_store_spare(fs->store, (uint64_t)s.f_bavail * s.f_frsize) ? -ENOSPC : 0;
 }
 
 /*
