@@ -484,13 +484,24 @@ void stm_do_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file
         stm_reply_err(req, ino >> 60 == STM_NODE_HEAD ? stm_store_sync(stm_fs_of(req)->store) : 0);
 }
 
+/* The last handle was counted out just before the last name went: then the object was purged, and nobody can miss what it held. */
+static bool is_purged(struct stm_fs *fs, uint64_t object)
+{
+    struct stm_view v = stm_view_head(fs->store);
+    struct stm_object o;
+
+    return stm_object_get(&v, object, &o) == -ENOENT;
+}
+
 /* The draft's last writer has gone: what it wrote is a version now, or lost. File locked. */
 static void end_draft(struct stm_fs *fs, struct stm_file *f, const struct stm_caller *who)
 {
     struct stm_draft *d = &f->draft;
     int err = stm_draft_commit(fs, f, &(struct stm_draft_commit){.unique = who->unique, .final = true});
 
-    if (err < 0) {
+    if (err == -ESTALE && is_purged(fs, f->object)) {
+        d->dirty = false;
+    } else if (err < 0) {
         stm_fs_log(fs, STM_FS_ERROR, "write_lost", "object=%llu error=\"%s\" consequence=\"the file keeps its last saved content\"",
                    (unsigned long long)f->object, stm_error_text(err));
         d->dirty = false;
