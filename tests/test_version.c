@@ -299,53 +299,6 @@ static int build_replace(struct stm_txn *t, void *arg)
     return stm_tree_replace(t, a->nameless, root, stm_slice_str("word"), &a->save, &a->replaced, &a->o);
 }
 
-static void a_backup_name_takes_no_history_away(void **state)
-{
-    uint64_t f = world_create(&w, root, "word"), g, h;
-
-    (void)state;
-    world_save(&w, f, "one", 0);
-    world_save(&w, f, "two", 0);
-    uint64_t before = stm_store_seq(w.store);
-    world_rename(&w, root, "word", "word~", false);
-    world_expect(&w, f, "two");
-    world_expect_chain(&w, f, "v1.0.0=one v1.0.1=two"); /* the backup shows it as well */
-    g = world_create(&w, root, "word");
-    world_save(&w, g, "three", 0);
-    world_expect_chain(&w, g, "v1.0.0=one v1.0.1=two v1.0.2=three");
-    world_rename(&w, root, "word", "word~", false); /* over the old backup */
-    h = world_create(&w, root, "other");
-    world_save(&w, h, "four", 0);
-    world_rename(&w, root, "other", "word", false); /* a file with a line of its own, written beside it */
-    world_expect_chain(&w, h, "v1.0.0=one v1.0.1=two v1.0.2=three v1.0.3=four");
-    struct stm_view beside = stm_view_at(w.store, stm_store_seq(w.store) - 1);
-    world_expect_at(&beside, world_at(&beside, root, "other"), "four"); /* which somebody may have seen */
-    world_unlink(&w, root, "word~");
-    world_expect_chain(&w, h, "v1.0.0=one v1.0.1=two v1.0.2=three v1.0.3=four");
-    struct stm_view then = stm_view_at(w.store, before);
-    assert_int_equal(world_at(&then, root, "word"), f);
-    world_expect_at(&then, f, "two");
-    world_rename(&w, root, "word", "word~", false); /* there and back */
-    assert_int_equal(world_find(&w, root, "word"), 0);
-    world_rename(&w, root, "word~", "word", false);
-    world_expect_chain(&w, h, "v1.0.0=one v1.0.1=two v1.0.2=three v1.0.3=four");
-    world_save(&w, h, "five", 0);
-    world_expect_chain(&w, h, "v1.0.0=one v1.0.1=two v1.0.2=three v1.0.3=four v1.0.4=five");
-}
-
-static void an_ordinary_name_takes_the_history_along(void **state)
-{
-    uint64_t f = world_create(&w, root, "word"), g;
-
-    (void)state;
-    world_save(&w, f, "one", 0);
-    world_rename(&w, root, "word", "renamed", false);
-    g = world_create(&w, root, "word");
-    world_save(&w, g, "two", 0);
-    world_expect_chain(&w, f, "v1.0.0=one");
-    world_expect_chain(&w, g, "v1.0.0=two");
-}
-
 static void a_nameless_file_replaces_with_the_asked_number(void **state)
 {
     uint64_t f = world_create(&w, root, "word");
@@ -598,8 +551,6 @@ int main(void)
         T(exchange_leaves_lines_with_their_objects),
         T(junk_keeps_one_version_and_leaves_nothing_behind),
         T(junk_renamed_to_a_real_name_becomes_real),
-        T(a_backup_name_takes_no_history_away),
-        T(an_ordinary_name_takes_the_history_along),
         T(a_nameless_file_replaces_with_the_asked_number),
         T(a_file_recreated_empty_was_empty_until_its_old_bytes_came_back),
         T(a_fork_that_began_empty_can_get_the_inherited_bytes),
