@@ -3,7 +3,7 @@ apps.py: what the cases about programs share: a source tree with everything in i
 """
 from stm import *  # noqa
 
-TORTURE = int(os.environ.get("STEMMA_TORTURE") or 0)
+TORTURE = bool(os.environ.get("STEMMA_TORTURE"))
 HOLE = 1 << 20
 
 

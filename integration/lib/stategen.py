@@ -30,6 +30,7 @@ class Generator:
         self.rng, self.machine = random.Random(seed), machine
         self.count = 0
         self.pool = self.others = []
+        self.recent = "a/c/d"  # what was opened as a directory
 
     def look(self):
         top = self.machine.here.top
@@ -81,6 +82,9 @@ class Generator:
         return flags
 
     def args_open(self):
+        if self.rng.random() < 0.1:
+            self.recent = self.path()
+            return [self.rng.randrange(SLOTS), self.recent, os.O_RDONLY, 0]
         return [self.rng.randrange(SLOTS), self.other() if self.rng.random() < 0.8 else self.path(), self.flags(), self.rng.choice(MODES)]
 
     def args_openat(self):
@@ -105,7 +109,10 @@ class Generator:
     def args_unlink(self):
         return [self.path()]
 
-    args_rmdir = args_statfs = args_list = args_unlink
+    args_statfs = args_list = args_unlink
+
+    def args_rmdir(self):
+        return [self.recent if self.rng.random() < 0.4 else self.path()]
 
     def args_readlink(self):
         return [self.other()]
