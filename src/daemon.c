@@ -242,6 +242,9 @@ static bool hear_first_word(struct daemon *d, char word)
     stm_sd_notify(status);
     stm_log(STM_FS_INFO, "mounted", "store=\"%s\" dir=\"%s\" version=%s%s", d->setup->store, d->setup->dir, STEMMA_VERSION,
             d->setup->options.read_only ? " read_only=yes" : "");
+    if (d->handover != NULL && !stm_handover_possible(d->handover))
+        stm_log(STM_FS_WARNING, "no_handover", "reason=\"%s\" consequence=\"the mount ends with its daemon\"",
+                "this kernel cannot ask again for what a dead daemon had taken");
     (void)!write(d->prober, "K", 1);
     return true;
 }

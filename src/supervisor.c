@@ -436,7 +436,8 @@ static int judge(struct supervisor *s, int *ret_pause)
         return STM_EXIT_FAILED;
     }
     if (!stm_handover_possible(s->h)) {
-        stm_log(STM_FS_ERROR, "no_handover", "reason=\"this kernel cannot ask again for what was lost\" consequence=\"the mount is dead\"");
+        stm_log(STM_FS_ERROR, "no_handover",
+                "reason=\"this kernel cannot ask again for what a dead daemon had taken\" consequence=\"the mount is dead\"");
         return STM_EXIT_FAILED;
     }
     if (choose_binary(s)) {
