@@ -51,14 +51,20 @@ static struct dice dice_of(uint64_t property)
     return (struct dice){(first_seed + property) * UINT64_C(0x9e3779b97f4a7c15)};
 }
 
-/* A content of any size class, half of it repeating. */
+/* Half of it repeating, and nowhere a hole. */
+static void fill(struct dice *d, uint8_t *buf, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        buf[i] = i % 1000 < 500 ? (uint8_t)roll(d, 256) : (uint8_t)(i % 7);
+}
+
+/* A content of any size class. */
 static size_t make_content(struct dice *d, uint8_t *buf)
 {
     static const size_t classes[] = {100, STM_INLINE_MAX + 1, STM_SMALL_MAX + 1, LARGEST};
     size_t len = roll(d, classes[roll(d, 4)]);
 
-    for (size_t i = 0; i < len; i++)
-        buf[i] = i % 1000 < 500 ? (uint8_t)roll(d, 256) : (uint8_t)(i % 7);
+    fill(d, buf, len);
     return len;
 }
 
@@ -132,8 +138,8 @@ static void a_miss_fills_the_cache(void **state)
     world_open_mem(&w);
     uint64_t f = world_create(&w, root, "word");
     for (int i = 0; i < CASES; i++) {
-        size_t len = make_content(&d, data) + STM_SMALL_MAX + 1;
-        len = len < LARGEST ? len : LARGEST;
+        size_t len = STM_SMALL_MAX + 1 + roll(&d, LARGEST - STM_SMALL_MAX);
+        fill(&d, data, len);
         assert_int_equal(world_try_save(&w, f, stm_slice(data, len), WORLD_ALWAYS), 0);
         struct stm_version v = newest(&w, f);
         uint64_t at = roll(&d, len), from, to;
