@@ -240,6 +240,16 @@ static int rename_back(struct world *w)
     return rename_as(w, "sparse", "wide", false, false);
 }
 
+static int rename_to_backup(struct world *w)
+{
+    return rename_as(w, "word", "word~", false, false);
+}
+
+static int make_word_again(struct world *w)
+{
+    return make(w, "d", "word", S_IFREG | 0644);
+}
+
 static int unlink_name(struct world *w, const char *name)
 {
     uint64_t d;
@@ -447,6 +457,9 @@ const struct story_step story_steps[] = {
     {"unlink", unlink_wide, 0, 0},
     {"create on a line", make_wide_again, 0, 0},
     {"save on a line", save_wide, 0, 0},
+    {"rename to a backup's name", rename_to_backup, 0, 0},
+    {"create beside a backup", make_word_again, 0, 0},
+    {"save beside a backup", save_small, 0, 0},
     {"replace", replace, 0, 0},
     {"rmdir", remove_directory, 0, 0},
     {"orphan", make_orphan, 0, 0},
