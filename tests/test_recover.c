@@ -8,6 +8,7 @@
 #include "support/tmpdir.h"
 #include "support/world.h"
 
+#include "stemma/health.h"
 #include "stemma/view.h"
 
 #include "key.h"
@@ -15,8 +16,10 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -134,6 +137,67 @@ static int lose_a_commit(const char *dir)
         return 1;
     struct stm_engine *e = w.store->engine;
     return e->ops->commit(e, &op, 1, true) < 0 ? 2 : 0;
+}
+
+/* Files may not grow beyond so much: every write of the engine fails. */
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+
+    (void)signal(SIGXFSZ, SIG_IGN);
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0) {
+        limit.rlim_cur = bytes;
+        (void)setrlimit(RLIMIT_FSIZE, &limit);
+    }
+}
+
+static int read_what_cannot_be_written(const char *dir)
+{
+    char *path = stm_tmpdir_path(dir, "store");
+    struct stm_store_options opt = {.path = path, .engine = STM_ENGINE_ROCKSDB};
+    struct world w = {.store = NULL};
+    struct stm_health h;
+    struct stm_iter *it;
+    unsigned n = 0;
+
+    limit_files(WATERMARK);
+    if (stm_store_open(&opt, &w.store, NULL) != -EIO)
+        return 1;
+    opt.or_read_only = true;
+    if (stm_store_open(&opt, &w.store, NULL) < 0)
+        return 2;
+    w.head = stm_view_head(w.store);
+    stm_store_health(w.store, &h);
+    if (!is_prefix(&w, &n) || n != FILES || h.state != STM_HEALTH_DEGRADED || h.error != -EIO || !h.read_only)
+        return 3;
+    if (world_try_unlink(&w, root, "f0") != -EIO || stm_store_room(w.store, 1, 0) != -EIO || stm_store_reopen(w.store) != -EIO)
+        return 4;
+    /* It works again. A reader that was there before goes on in what it had opened. */
+    limit_files(RLIM_INFINITY);
+    struct stm_engine *e = w.store->engine;
+    if (e->ops->iter_new(e, STM_LOG, stm_slice(NULL, 0), stm_slice(NULL, 0), 0, &it) < 0 || it->ops->iter_seek(it, stm_slice("", 0)) != 1)
+        return 5;
+    if (stm_store_reopen(w.store) < 0 || w.store->engine == e)
+        return 6;
+    stm_store_health(w.store, &h);
+    if (h.state != STM_HEALTH_GOOD || h.read_only || world_try_unlink(&w, root, "f0") < 0)
+        return 7;
+    for (n = 1; it->ops->iter_next(it) == 1; n++)
+        ;
+    it->ops->iter_free(it);
+    if (n != 1 + 2 * FILES)
+        return 8;
+    return stm_store_close(w.store) < 0 ? 9 : 0;
+}
+
+static int one_is_gone(const char *dir)
+{
+    struct world w;
+
+    if (world_open_dir(&w, dir, false) < 0)
+        return 1;
+    bool gone = world_find(&w, root, "f0") == 0 && world_find(&w, root, "f1") != 0;
+    return stm_store_close(w.store) < 0 ? 2 : gone ? 0 : 3;
 }
 
 /* ---- files ---- */
@@ -367,9 +431,19 @@ static void a_missing_commit_is_noticed(void **state)
     assert_int_equal(in_child(look, dir), REFUSED);
 }
 
+static void what_cannot_be_written_is_read_and_written_later(void **state)
+{
+    const char *dir = made();
+
+    (void)state;
+    assert_int_equal(in_child(read_what_cannot_be_written, dir), 0);
+    assert_int_equal(in_child(one_is_gone, dir), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_cannot_be_written_is_read_and_written_later),
         cmocka_unit_test(a_killed_process_loses_nothing),
         cmocka_unit_test(a_flipped_bit_in_the_log_is_refused),
         cmocka_unit_test(a_torn_tail_is_accepted_as_far_as_nothing_was_flushed),
