@@ -89,7 +89,7 @@ static uint32_t owner_of(const char *options)
 
     while (at != NULL && strncmp(at, "user_id=", 8) != 0) {
         at = strchr(at, ',');
-        at += at != NULL;
+        at = at != NULL ? at + 1 : NULL;
     }
     if (at == NULL || at[8] < '0' || at[8] > '9')
         return UINT32_MAX;

@@ -9,6 +9,7 @@ The model, which is what a journalling filesystem promises (ext4 with data=order
 - The data of a file that were written before its last fsync or fdatasync are there. Of later ones a cut keeps, by file: nothing; all; a prefix that
   may end within a sector; or (what overwrites older data) any pages of 4,096 or sectors of 512 bytes. The size is that of what was kept, or the
   newest one with zeros where data are missing at the end.
+- A sync that failed has thrown away what was waiting, as Linux does: those data never reach the disk, whatever later syncs say.
 - `reorder`: what is appended may also miss pages in its middle (zeros). Where a log is read until its first damage, this is the worst that can come.
 
 `ignore_syncs` is the control: as if no sync had ever been asked for.
@@ -83,6 +84,8 @@ class Disk:
                     apply_data(self.safe[op.ino], self.ops[j])
                 self.since[op.ino] = []
                 self.floor = max(self.floor, self.born[op.ino] + 1)
+            elif op.kind == "e" and op.ino in self.since:
+                self.since[op.ino] = [j for j in self.since[op.ino] if self.ops[j].kind != "W"]
             elif op.kind == "S" and not self.ignore:
                 self.floor = i
         self.at = upto

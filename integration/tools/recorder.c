@@ -5,7 +5,8 @@
  *     recorder BACKING RECORD MOUNTPOINT [FUSE option...]
  *
  * One thread serves all requests, so there is one order. What is written to the file `.mark` in the root is not stored: it becomes a line of the
- * record, by which a test says "now this has returned". A sync is recorded and not passed on: nothing here ever loses power.
+ * record, by which a test says "now this has returned"; a line "fail N" is no mark, but makes the next N syncs of files fail with EIO. A sync is
+ * recorded and not passed on: nothing here ever loses power.
  * Not recorded: modes, owners, times, extended attributes.
  *
  * The record: struct head (little-endian, packed), path, second path, data; see lib/powercut.py, which reads it.
@@ -32,6 +33,7 @@ struct head {
 } __attribute__((packed));
 
 static int top = -1, record_fd = -1;
+static long failing; /* so many syncs are still to fail */
 
 static const char MARK[] = "/.mark";
 
@@ -263,6 +265,10 @@ static int rec_open(const char *path, struct fuse_file_info *fi)
 
 static int rec_write(const char *path, const char *buf, size_t size, off_t off, struct fuse_file_info *fi)
 {
+    if (is_mark(fi) && size > 5 && memcmp(buf, "fail ", 5) == 0) {
+        failing = buf[5] - '0';
+        return (int)size;
+    }
     if (is_mark(fi)) {
         append((struct head){.op = 'M', .length = size}, NULL, NULL, buf);
         return (int)size;
@@ -305,6 +311,11 @@ static int rec_fallocate(const char *path, int mode, off_t off, off_t len, struc
 static int rec_fsync(const char *path, int data_only, struct fuse_file_info *fi)
 {
     (void)path;
+    if (failing > 0) {
+        failing--;
+        note('e', NULL, NULL, ino_of((int)fi->fh));
+        return -EIO;
+    }
     note(data_only ? 'f' : 'F', NULL, NULL, ino_of((int)fi->fh));
     return 0;
 }
