@@ -397,7 +397,8 @@ int stm_draft_commit(struct stm_fs *fs, struct stm_file *f, const struct stm_dra
     err = commit(fs, f, how, &s);
     if (err == 0 && s.made)
         (void)stm_bump_get(fs, f->object, true);
-    if (err == 0 && atomic_load(&fs->draft_bytes) > MEMORY_WANTED)
+    bool base_gone = d->has_base && s.amended && d->base.row.ordinal == s.after.tip.ordinal;
+    if (err == 0 && (base_gone || atomic_load(&fs->draft_bytes) > MEMORY_WANTED))
         stm_draft_forget(f); /* the next write reads it again */
     return err;
 }

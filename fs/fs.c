@@ -144,6 +144,19 @@ static void process_watched(struct stm_fs *fs, struct worker *w)
     }
 }
 
+/*
+ * Where a daemon is killed while the kernel copies a request to it, a page of the buffer that is not there yet makes the kernel answer EIO, and
+ * not ask again: so the pages are there from the start. libfuse makes the buffer itself where there is none.
+ */
+static void buffer_in_memory(struct worker *w)
+{
+    enum { SIZE = (1 << 20) + 65536 }; /* max_write (ops.c), and more than libfuse adds */
+
+    w->buf.mem = aligned_alloc(4096, SIZE);
+    if (w->buf.mem)
+        memset(w->buf.mem, 0, SIZE);
+}
+
 static void *worker_main(void *arg)
 {
     struct worker *w = arg;
@@ -151,6 +164,8 @@ static void *worker_main(void *arg)
     sigset_t set;
     int n = 0;
 
+    if (fs->opt.handover)
+        buffer_in_memory(w);
     sigemptyset(&set);
     sigaddset(&set, SIGRTMIN); /* stop_worker's */
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);

@@ -51,21 +51,6 @@ static int join_writers(struct stm_fs *fs, struct stm_file *f, const struct stm_
     return err;
 }
 
-static int build_purge(struct stm_txn *txn, void *arg)
-{
-    return stm_object_purge(txn, *(const uint64_t *)arg);
-}
-
-void stm_purge(struct stm_fs *fs, const struct stm_caller *who, uint64_t object)
-{
-    struct stm_act act = {.who = *who, .pressing = true};
-    int err = fs->opt.read_only ? 0 : stm_act_commit(fs, &act, build_purge, &object);
-
-    if (err < 0)
-        stm_fs_log(fs, STM_FS_WARNING, "purge_failed", "object=%llu error=\"%s\" consequence=\"swept at the next start\"",
-                   (unsigned long long)object, stm_error_text(err));
-}
-
 /*
  * Who opens begins a new save. Close returns before the kernel's release comes, so the writer before may still be counted: what it flushed is
  * over all the same, unless it has written more since. File locked.
@@ -176,6 +161,46 @@ static void open_lost(struct stm_fs *fs, const struct stm_caller *who, const str
         stm_purge(fs, who, node->id);
 }
 
+/* An open that is answered when the kernel has forgotten what was lost of the object. */
+struct waiting {
+    fuse_req_t req;
+    struct stm_caller who;
+    struct stm_node node;
+    struct fuse_file_info fi;
+};
+
+static void reply_open(void *arg)
+{
+    struct waiting *w = arg;
+
+    if (fuse_reply_open(w->req, &w->fi) < 0)
+        open_lost(stm_fs_of(w->req), &w->who, &w->node, &w->fi);
+    free(w);
+}
+
+/* False: there is nothing to wait for, or no memory to do it. */
+static bool open_later(const struct stm_again *a, const struct stm_node *node)
+{
+    struct stm_fs *fs = stm_fs_of(a->req);
+    struct stm_file *f = fs->done && node->kind == STM_NODE_HEAD ? stm_file_pin(fs, node->id, STM_PIN_FIND) : NULL;
+    bool later = false;
+
+    if (!f)
+        return false;
+    stm_file_lock(f);
+    bool untold = f->slot && atomic_load(&f->slot->untold);
+    stm_file_unlock(f);
+    stm_file_unpin(fs, f);
+    struct waiting *w = untold ? malloc(sizeof *w) : NULL;
+    if (w) {
+        *w = (struct waiting){a->req, a->who, *node, a->fi};
+        later = stm_notify_post(fs, &(struct stm_inval){STM_INVAL_DATA, a->ino, {NULL, 0}}, 1, reply_open, w) == 0;
+        if (!later)
+            free(w);
+    }
+    return later;
+}
+
 static void open_again(struct stm_again *a)
 {
     struct stm_fs *fs = stm_fs_of(a->req);
@@ -195,7 +220,7 @@ static void open_again(struct stm_again *a)
     }
     if (err < 0)
         stm_reply_fail(a->req, "open", a->ino, err);
-    else if (fuse_reply_open(a->req, &a->fi) < 0)
+    else if (!open_later(a, &node) && fuse_reply_open(a->req, &a->fi) < 0)
         open_lost(fs, &a->who, &node, &a->fi);
 }
 
@@ -434,6 +459,11 @@ static int post_replace(struct stm_fs *fs, const struct replacing *r)
 
 /* ---- flush, fsync, release ---- */
 
+static void reply_lost(void *arg)
+{
+    stm_reply_err(arg, -EIO);
+}
+
 /* Commits what is dirty; answers, now or from the task thread. */
 static void save(fuse_req_t req, uint64_t object, const struct fuse_file_info *fi, bool sync)
 {
@@ -447,7 +477,9 @@ static void save(fuse_req_t req, uint64_t object, const struct fuse_file_info *f
         if (r.f)
             stm_file_unlock(r.f);
         stm_file_unpin(fs, r.f);
-        stm_reply_err(req, -EIO);
+        /* Who hears of it reads what is saved. */
+        if (stm_notify_post(fs, &(struct stm_inval){STM_INVAL_DATA, stm_nodeid_head(object), {NULL, 0}}, 1, reply_lost, req) < 0)
+            reply_lost(req);
         return;
     }
     bool replace = r.f->draft.replace && r.f->draft.dirty;

@@ -1,7 +1,7 @@
 /*
- * orphan.c: objects without a name that an earlier daemon of this mount may have given handles of. Who has them open only the kernel knows: they
- * are purged when it forgets them, which it does when the last handle is closed; or at the store's next open that is no takeover.
- * Objects whose handles this daemon has counted are purged at the last close instead (open.c).
+ * orphan.c: purging objects without a name. Those whose handles this daemon has counted are purged at the last close (open.c). Those that
+ * an earlier daemon of this mount may have given handles of are purged when the kernel forgets them, for only the kernel knows who has
+ * them open; or at the store's next open that is no takeover.
  */
 #include <stdlib.h>
 
@@ -20,6 +20,21 @@ struct stm_orphans {
     struct item *buckets[BUCKETS];
     _Atomic unsigned n;
 };
+
+static int build_purge(struct stm_txn *txn, void *arg)
+{
+    return stm_object_purge(txn, *(const uint64_t *)arg);
+}
+
+void stm_purge(struct stm_fs *fs, const struct stm_caller *who, uint64_t object)
+{
+    struct stm_act act = {.who = *who, .pressing = true};
+    int err = fs->opt.read_only ? 0 : stm_act_commit(fs, &act, build_purge, &object);
+
+    if (err < 0)
+        stm_fs_log(fs, STM_FS_WARNING, "purge_failed", "object=%llu error=\"%s\" consequence=\"swept at the next start\"",
+                   (unsigned long long)object, stm_error_text(err));
+}
 
 int stm_orphans_new(struct stm_fs *fs)
 {

@@ -94,7 +94,7 @@ static int take_record(void *arg, const struct stm_log_record *r)
         if (d && t.period >= d->period)
             d->committed = true;
     }
-    if (t.unique == 0)
+    if (t.unique == 0 || fs->opt.forgetful)
         return 0;
     if (done->n == done->cap) {
         size_t cap = done->cap ? 2 * done->cap : 1024;

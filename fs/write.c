@@ -69,6 +69,8 @@ void stm_do_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, 
     int err = take_writer(fs, ino, fi, &who, &f);
 
     if (err < 0) {
+        if (fi->writepage) /* the kernel has in its pages what is not saved and will not be */
+            (void)stm_notify_post(fs, &(struct stm_inval){.kind = STM_INVAL_DATA, .ino = ino}, 1, NULL, NULL);
         stm_reply_fail(req, "write", ino, err);
         return;
     }

@@ -131,6 +131,7 @@ static int make_filesystem(struct daemon *d)
         .max_threads = o->max_threads,
         .log = stm_log_fs,
         .handover = d->handover,
+        .forgetful = getenv("STEMMA_TEST_FORGETFUL") != NULL,
     };
     int err = stm_fs_new(d->store, &opt, &d->fs);
 

@@ -34,6 +34,7 @@ struct stm_fs_options {
     bool debug;            /* libfuse writes each request to stderr */
     unsigned max_threads;  /* workers; 0: 10 */
     unsigned checkpoint_s; /* an open file's flushed content becomes a version after so many seconds; 0: 60 */
+    bool forgetful;        /* for a test's control: requests that are asked again run again */
     /* One event: a name and "key=value key=value" (values with spaces are quoted). Any thread; may be NULL. */
     void (*log)(void *arg, enum stm_fs_level level, const char *event, const char *fields);
     void *log_arg;
