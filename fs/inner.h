@@ -195,12 +195,15 @@ void stm_takeover_tell(struct stm_fs *fs);
 void stm_takeover_free(struct stm_fs *fs);
 /* Was this step of a request, which is asked again, done before? Its seq. */
 bool stm_done_before(const struct stm_fs *fs, uint64_t unique, enum stm_step step, uint64_t *ret_seq);
-/* orphan.c: objects without a name that are purged when the kernel forgets them, since nobody knows who has them open. */
+/* orphan.c: objects without a name; some are purged when the kernel forgets them, since nobody else knows who has them open. */
 STM_MUST_CHECK int stm_orphans_new(struct stm_fs *fs);
 void stm_orphans_free(struct stm_fs *fs);
 /* held: a file is pinned until then, for its draft is all there is of the content. -ENOMEM. */
 STM_MUST_CHECK int stm_orphan_wait(struct stm_fs *fs, uint64_t object, bool held);
 void stm_orphan_forgotten(struct stm_fs *fs, uint64_t object);
+void stm_purge(struct stm_fs *fs, const struct stm_caller *who, uint64_t object);
+/* Names went from this object, by unlink, rename or replacement: settles its draft and what is to be purged when it is closed. */
+void stm_unnamed(struct stm_fs *fs, const struct stm_caller *who, uint64_t object);
 
 /* attr.c */
 STM_MUST_CHECK int stm_attr_get(struct stm_fs *fs, const struct stm_caller *who, uint64_t ino, struct stm_attr *ret);
@@ -281,9 +284,6 @@ void stm_do_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t m
 void stm_do_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void stm_do_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 void stm_do_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
-void stm_purge(struct stm_fs *fs, const struct stm_caller *who, uint64_t object);
-/* Names went from this object, by unlink, rename or replacement: settles its draft and what is to be purged when it is closed. */
-void stm_unnamed(struct stm_fs *fs, const struct stm_caller *who, uint64_t object);
 
 /* read.c */
 void stm_do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);

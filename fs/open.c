@@ -357,27 +357,6 @@ void stm_do_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t m
     }
 }
 
-/* ---- names that went ---- */
-
-void stm_unnamed(struct stm_fs *fs, const struct stm_caller *who, uint64_t object)
-{
-    struct stm_view v = stm_view_head(fs->store);
-    struct stm_object o;
-
-    if (stm_object_get(&v, object, &o) < 0 || !S_ISREG(o.mode))
-        return;
-    struct stm_file *f = stm_file_pin(fs, object, STM_PIN_FIND);
-    if (f) {
-        stm_file_lock(f);
-        f->draft.unlinked = o.nlink == 0;
-        f->draft.pending = false;
-        stm_file_unlock(f);
-        stm_file_unpin(fs, f);
-    }
-    if (o.flags & STM_OBJ_ORPHAN && !stm_file_orphan(fs, object))
-        stm_purge(fs, who, object); /* closed before we could say so */
-}
-
 /* ---- the replacement behind `cp new word@minor` ---- */
 
 struct replacing {
