@@ -1,6 +1,7 @@
 /* cmd_status.c: `stemma status`: is the store mounted, how much is in it, how does its daemon feel. */
 #include "client.h"
 #include "command.h"
+#include "scrubber.h"
 
 #include "stemma/health.h"
 #include "stemma_fs/fs.h"
@@ -14,6 +15,7 @@ struct status {
     struct stm_store_stats store;
     struct stm_health health;
     struct stm_fs_stats fs;
+    struct stm_scrubber_status scrub;
 };
 
 /* 12345678 -> "11.8 MiB" */
@@ -54,6 +56,16 @@ static int add_health(json_t *object, const struct stm_health *h)
                    json_object_set_new(object, "health_since", json_string(since)) < 0
                ? -1
                : 0;
+}
+
+static json_t *scrub_json(const struct stm_scrubber_status *s)
+{
+    char completed[32];
+
+    stm_time_format(s->completed_ns, completed);
+    return json_pack("{s:i, s:b, s:I, s:I, s:I, s:I, s:o}", "mib_s", (int)s->mib_s, "running", s->running, "bytes", (json_int_t)s->bytes,
+                     "findings", (json_int_t)s->findings, "healed", (json_int_t)s->healed, "passes", (json_int_t)s->passes, "completed",
+                     s->completed_ns == 0 ? json_null() : json_string(completed));
 }
 
 /* Who serves the mount, and what became of those before. */
@@ -103,7 +115,8 @@ static int print_json(const struct stm_env *env, const struct status *s)
     if (object != NULL && env->fs != NULL &&
         (json_object_set_new(object, "dir", stm_json_text(stm_slice_str(env->mount_dir))) < 0 ||
          json_object_set_new(object, "pid", json_integer(getpid())) < 0 || json_object_set_new(object, "since", json_string(since)) < 0 ||
-         json_object_set_new(object, "fs", fs_json(&s->fs)) < 0 || add_processes(object, env->handover) < 0))
+         json_object_set_new(object, "fs", fs_json(&s->fs)) < 0 || json_object_set_new(object, "scrub", scrub_json(&s->scrub)) < 0 ||
+         add_processes(object, env->handover) < 0))
         goto fail;
     return stm_json_print(env->out, object);
 fail:
@@ -141,6 +154,17 @@ static void print_mount(const struct stm_env *env, const struct stm_fs_stats *f)
                   (unsigned long long)f->open_handles, (unsigned long long)f->drafts, drafts, (unsigned long long)f->pending);
 }
 
+static void print_scrub(const struct stm_env *env, const struct stm_scrubber_status *s)
+{
+    char read[32], completed[32];
+
+    size_text(s->bytes, read, sizeof(read));
+    stm_time_format(s->completed_ns, completed);
+    stm_out_print(env->out, "scrub       %s%s%s%s%s, %llu damaged\n", s->running ? "reading, " : "", s->running ? read : "",
+                  s->running ? " so far; " : "", s->completed_ns == 0 ? "not complete yet" : "last complete ",
+                  s->completed_ns == 0 ? "" : completed, (unsigned long long)s->findings);
+}
+
 static int print_text(const struct stm_env *env, const struct status *s)
 {
     char disk[32], memory[32], since[32];
@@ -156,6 +180,8 @@ static int print_text(const struct stm_env *env, const struct status *s)
     stm_out_print(env->out, "ids used    %llu\n", (unsigned long long)s->store.objects_allocated);
     stm_out_print(env->out, "on disk     %s (%s)\n", disk, s->store.engine);
     stm_out_print(env->out, "in memory   %s\n", memory);
+    if (s->scrub.mib_s > 0)
+        print_scrub(env, &s->scrub);
     stm_out_print(env->out, "health      %s", stm_health_word(s->health.state));
     if (s->health.state != STM_HEALTH_GOOD) {
         stm_time_format(s->health.since_ns, since);
@@ -178,6 +204,7 @@ int stm_status_service(const struct stm_env *env, const json_t *request)
     stm_store_health(env->store, &s.health);
     if (env->fs != NULL)
         stm_fs_stats(env->fs, &s.fs);
+    stm_scrubber_status(env->scrubber, &s.scrub);
     return stm_request_flag(request, "json") ? print_json(env, &s) : print_text(env, &s);
 }
 

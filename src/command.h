@@ -9,7 +9,7 @@
 
 /* The options of all commands; each command's table fills some. */
 struct stm_args {
-    bool help, json, foreground, lazy;
+    bool help, json, foreground, lazy, repair, dry_run, quick;
     struct stm_buf mount_options; /* every -o, joined by commas; zero-terminated when not empty */
     const char *dictd, *git, *binary;
     int operands;
@@ -29,7 +29,7 @@ struct stm_command {
 };
 
 extern const struct stm_command stm_cmd_init, stm_cmd_mount, stm_cmd_umount, stm_cmd_status, stm_cmd_log, stm_cmd_show, stm_cmd_restore,
-    stm_cmd_import, stm_cmd_upgrade;
+    stm_cmd_import, stm_cmd_upgrade, stm_cmd_fsck;
 
 #define STM_OPTION_HELP                                                                                                                    \
     {                                                                                                                                      \

@@ -17,7 +17,7 @@
 
 static const struct stm_command *const commands[] = {
     &stm_cmd_init, &stm_cmd_mount,   &stm_cmd_umount, &stm_cmd_status,  &stm_cmd_log,
-    &stm_cmd_show, &stm_cmd_restore, &stm_cmd_import, &stm_cmd_upgrade,
+    &stm_cmd_show, &stm_cmd_restore, &stm_cmd_import, &stm_cmd_upgrade, &stm_cmd_fsck,
 };
 
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]), OPTIONS_MAX = 16 };

@@ -7,6 +7,7 @@
 #include "log.h"
 #include "mountinfo.h"
 #include "process.h"
+#include "scrubber.h"
 #include "sdnotify.h"
 #include "server.h"
 
@@ -33,6 +34,7 @@ struct daemon {
     struct stm_store *store;
     struct stm_fs *fs;
     struct stm_server *server;
+    struct stm_scrubber *scrubber;
     struct stm_handover *handover; /* NULL: not supervised */
     bool takeover;                 /* an earlier daemon served this mount */
     struct stm_guardian guardian;  /* the supervisor, seen from here */
@@ -138,6 +140,15 @@ static int make_filesystem(struct daemon *d)
     return err < 0 ? fail(d, STM_EXIT_FAILED, "the filesystem could not be started", stm_error_text(err)) : 0;
 }
 
+/* Without one the mount works as well. */
+static void make_scrubber(struct daemon *d)
+{
+    int err = stm_scrubber_new(d->store, d->fs, d->setup->options.scrub, &d->scrubber);
+
+    if (err < 0)
+        stm_log(STM_FS_WARNING, "no_scrub", "error=\"%s\" consequence=\"damage is found when it is read\"", strerror(-err));
+}
+
 static int make_server(struct daemon *d, bool read_only)
 {
     struct stm_env env = {.store = d->store,
@@ -145,7 +156,8 @@ static int make_server(struct daemon *d, bool read_only)
                           .mount_dir = d->setup->dir,
                           .since_ns = stm_store_now_ns(d->store),
                           .read_only = read_only,
-                          .handover = d->handover};
+                          .handover = d->handover,
+                          .scrubber = d->scrubber};
     int err;
 
     if (d->handover != NULL)
@@ -358,6 +370,7 @@ static int shut_down(struct daemon *d, int code)
     int err, unsafe = STM_EXIT_OK;
 
     stm_server_stop(d->server);
+    stm_scrubber_free(d->scrubber);
     err = stm_fs_free(d->fs);
     if (err < 0) {
         stm_log(STM_FS_ERROR, "saving_failed", "error=\"%s\" consequence=\"the last changes may be lost\"", stm_error_text(err));
@@ -422,6 +435,8 @@ static int live(struct daemon *d)
     code = open_store(d, &read_only);
     if (code == 0)
         code = make_filesystem(d);
+    if (code == 0)
+        make_scrubber(d);
     if (code == 0)
         code = make_server(d, read_only);
     if (code == 0)

@@ -38,6 +38,8 @@ const struct stm_param stm_mount_params[] = {
      .text = "another daemon takes over when one dies (the default, but not for mem:)"},
     {"hang_timeout", STM_PARAM_UINT, .min = 0, .max = 86400, .unit = "seconds", AT(hang_timeout),
      .text = "a daemon that answers nothing for so long is replaced; 60 by default, 0: never"},
+    {"scrub", STM_PARAM_UINT, .min = 0, .max = 10000, .unit = "MiB a second", AT(scrub),
+     .text = "all that is stored is read through once a day, not faster than this; 4 by default, 0: never"},
     {"debug", STM_PARAM_FLAG, .value = true, AT(debug), .text = "print every request of the kernel (with -f)"},
     /* What mount(8) and fstab say to themselves, or what holds anyway. */
     IGNORED("defaults"),
@@ -66,7 +68,7 @@ const struct stm_param stm_mount_params[] = {
 
 void stm_mount_options_default(struct stm_mount_options *o)
 {
-    *o = (struct stm_mount_options){.allow_other = geteuid() == 0, .hang_timeout = STM_HANG_TIMEOUT_S};
+    *o = (struct stm_mount_options){.allow_other = geteuid() == 0, .hang_timeout = STM_HANG_TIMEOUT_S, .scrub = STM_SCRUB_MIB_S};
 }
 
 static int fail(char **ret_why, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

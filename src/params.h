@@ -44,9 +44,10 @@ struct stm_mount_options {
     unsigned versions; /* enum stm_versions_shown */
     unsigned max_threads;
     bool nosupervise;      /* one process: the mount dies with its daemon */
+    unsigned scrub;        /* MiB a second; 0: never */
     unsigned hang_timeout; /* seconds without any answer after which a daemon is replaced; 0: never */
 };
-enum { STM_HANG_TIMEOUT_S = 60 };
+enum { STM_HANG_TIMEOUT_S = 60, STM_SCRUB_MIB_S = 4 };
 
 /* What holds without any option; allow_other is on for root, whose mounts are for everybody (permissions are always checked). */
 void stm_mount_options_default(struct stm_mount_options *o);

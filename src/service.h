@@ -19,6 +19,7 @@
 #include <jansson.h>
 
 struct stm_fs;
+struct stm_scrubber;
 struct stm_handover;
 
 /* Who asks. */
@@ -34,6 +35,7 @@ struct stm_env {
     int64_t since_ns;              /* when it was mounted */
     bool read_only;                /* nothing may be changed */
     struct stm_handover *handover; /* NULL: not supervised */
+    struct stm_scrubber *scrubber; /* NULL: there is none */
     struct stm_caller caller;
     struct stm_out *out;
     /* An import's stream (daemon only): one piece. 1, 0 at its end, or an error. The bytes live until the next call. */
@@ -57,6 +59,7 @@ int stm_show_service(const struct stm_env *env, const json_t *request);
 int stm_restore_service(const struct stm_env *env, const json_t *request);
 int stm_import_service(const struct stm_env *env, const json_t *request);
 int stm_upgrade_service(const struct stm_env *env, const json_t *request);
+int stm_fsck_service(const struct stm_env *env, const json_t *request);
 
 /* ---- requests ---- */
 
