@@ -4,6 +4,7 @@
 #include "log.h"
 
 #include "stemma/fsck.h"
+#include "stemma/health.h"
 #include "stemma_fs/fs.h"
 
 #include <pthread.h>

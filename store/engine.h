@@ -52,6 +52,16 @@ struct stm_engine;
 struct stm_iter;
 struct stm_ingest;
 
+/* A range of keys that cannot be read (exclusive at both ends), and the file of the engine that it is in. */
+struct stm_damage {
+    struct stm_slice low, high;
+};
+struct stm_file_found {
+    struct stm_buf first, last; /* the caller releases them */
+    uint64_t keys;
+    char name[64];
+};
+
 /* As readahead_bytes: reads far ahead, and leaves nothing in caches. For who reads everything once. */
 #define STM_READ_SWEEP SIZE_MAX
 
@@ -106,6 +116,13 @@ struct stm_engine_ops {
      * It cannot be written (-EROFS), and is freed by its own free, before `e`.
      */
     int (*freeze)(struct stm_engine *e, struct stm_engine **ret);
+    /*
+     * For what cannot be read: the file that alone has keys between low and high (an empty high: no end), its first and last key, and a name
+     * for drop_file. -ENOENT when there is none, or several: then nobody can say which is damaged.
+     */
+    int (*find_file)(struct stm_engine *e, enum stm_space space, const struct stm_damage *d, struct stm_file_found *ret);
+    /* Removes that file, with every key that is nowhere else. -EINVAL: the engine cannot do without it. */
+    int (*drop_file)(struct stm_engine *e, const struct stm_file_found *file);
 };
 
 /* First member of every implementation. */

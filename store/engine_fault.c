@@ -199,6 +199,21 @@ static int fault_freeze(struct stm_engine *e, struct stm_engine **ret)
     return f->below->ops->freeze(f->below, ret);
 }
 
+static int fault_find_file(struct stm_engine *e, enum stm_space space, const struct stm_damage *d, struct stm_file_found *ret)
+{
+    struct fault *f = (struct fault *)e;
+
+    return f->below->ops->find_file(f->below, space, d, ret);
+}
+
+static int fault_drop_file(struct stm_engine *e, const struct stm_file_found *file)
+{
+    struct fault *f = (struct fault *)e;
+    int err = hit(f, STM_FAULT_COMMIT);
+
+    return err < 0 ? err : f->below->ops->drop_file(f->below, file);
+}
+
 static void fault_free(struct stm_engine *e)
 {
     struct fault *f = (struct fault *)e;
@@ -228,6 +243,8 @@ static const struct stm_engine_ops fault_ops = {
     .drop_range = fault_drop_range,
     .stats = fault_stats,
     .freeze = fault_freeze,
+    .find_file = fault_find_file,
+    .drop_file = fault_drop_file,
 };
 
 int stm_engine_fault_new(struct stm_engine *below, struct stm_engine **ret)

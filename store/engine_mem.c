@@ -376,6 +376,22 @@ static int mem_freeze(struct stm_engine *e, struct stm_engine **ret)
     return 0;
 }
 
+static int mem_find_file(struct stm_engine *e, enum stm_space space, const struct stm_damage *d, struct stm_file_found *ret)
+{
+    (void)e;
+    (void)space;
+    (void)d;
+    (void)ret;
+    return -ENOENT;
+}
+
+static int mem_drop_file(struct stm_engine *e, const struct stm_file_found *file)
+{
+    (void)e;
+    (void)file;
+    return -EINVAL;
+}
+
 static const struct stm_engine_ops mem_ops = {
     .name = "mem",
     .free = mem_free,
@@ -394,6 +410,8 @@ static const struct stm_engine_ops mem_ops = {
     .drop_range = mem_drop_range,
     .stats = mem_stats,
     .freeze = mem_freeze,
+    .find_file = mem_find_file,
+    .drop_file = mem_drop_file,
 };
 
 int stm_engine_mem_new(struct stm_engine **ret)

@@ -466,6 +466,21 @@ static int rocks_freeze(struct stm_engine *e, struct stm_engine **ret)
     return 0;
 }
 
+static int rocks_find_file(struct stm_engine *e, enum stm_space space, const struct stm_damage *d, struct stm_file_found *ret)
+{
+    const struct rocks *r = (struct rocks *)e;
+    return stm_rocks_find_file(r->db, stm_space_name(space), d, ret);
+}
+
+static int rocks_drop_file(struct stm_engine *e, const struct stm_file_found *file)
+{
+    const struct rocks *r = (struct rocks *)e;
+
+    if (r->frozen || r->read_only)
+        return -EROFS;
+    return stm_rocks_drop_file(r->db, file);
+}
+
 static const struct stm_engine_ops rocks_ops = {
     .name = "rocksdb",
     .free = rocks_free,
@@ -484,6 +499,8 @@ static const struct stm_engine_ops rocks_ops = {
     .drop_range = rocks_drop_range,
     .stats = rocks_stats,
     .freeze = rocks_freeze,
+    .find_file = rocks_find_file,
+    .drop_file = rocks_drop_file,
 };
 
 static bool ends_with(const char *s, const char *end)

@@ -31,4 +31,8 @@ int stm_rocks_error(char *sentence);
 /* engine_rocksdb_manifest.c: cuts off a newest record of the MANIFEST in dir that a power cut tore. True: it did; open again. */
 bool stm_rocks_mend_manifest(const char *dir);
 
+/* engine_rocksdb_files.c: as the operations of the engine (engine.h) that are called like them. */
+STM_MUST_CHECK int stm_rocks_find_file(rocksdb_t *db, const char *family, const struct stm_damage *d, struct stm_file_found *ret);
+STM_MUST_CHECK int stm_rocks_drop_file(rocksdb_t *db, const struct stm_file_found *file);
+
 #endif

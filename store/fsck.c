@@ -30,6 +30,21 @@ static int run_passes(struct stm_fsck *f)
     return err;
 }
 
+/* What could not be read goes, and takes nothing else with it. Where that cannot be done it stays, and is told by the last round. */
+static int salvage_ranges(struct stm_fsck *f)
+{
+    int err = 0;
+
+    for (unsigned i = 0; err == 0 && i < f->n_ranges; i++) {
+        const struct stm_fsck_range *r = &f->ranges[i];
+        struct stm_damage d = {stm_key_slice(&r->low), stm_key_slice(&r->high)};
+        struct stm_flaw flaw = {.kind = STM_FLAW_RANGE, .space = r->space, .key = d.low, .done = true};
+        if (stm_salvage(f->store, r->space, &d) == 0)
+            err = stm_fsck_found(f, &flaw, "the table that could not be read was replaced by what could be read of it");
+    }
+    return err;
+}
+
 /* Looks at everything once. repair: mends are made; tell: what is not mended is told. */
 static int run_round(struct stm_store *s, const struct stm_fsck_options *opt, struct stm_fsck_result *r, bool repair, bool tell)
 {
@@ -45,7 +60,7 @@ static int run_round(struct stm_store *s, const struct stm_fsck_options *opt, st
     r->passes++;
     err = run_passes(&f);
     stm_store_thaw(f.frozen);
-    return err;
+    return err == 0 && repair ? salvage_ranges(&f) : err;
 }
 
 int stm_fsck(struct stm_store *s, const struct stm_fsck_options *opt, struct stm_fsck_result *ret)

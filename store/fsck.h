@@ -25,7 +25,7 @@
     X(RECORD, "record-damaged", "reads of it fail with EIO",                                                                               \
       "restore what it held from a backup; --repair removes or rebuilds what others know, and names the rest")                             \
     X(RANGE, "range-unreadable", "records of this range cannot be read",                                                                   \
-      "copy the files out and restore the rest from a backup; the disk may be failing")                                                    \
+      "--repair drops the part of the database that cannot be read and keeps all else; the disk may be failing")                           \
     X(STRANGE, "record-strange", "it means nothing to this program, or contradicts itself", "report it; a newer program may know it")      \
     X(SUPER, "superblock", "the store cannot be opened again", "restore the store from a backup")                                          \
     X(IDS, "ids-low", "an id could be given twice", "--repair raises the allocator")                                                       \
@@ -79,7 +79,13 @@ enum stm_flaw_kind {
 #undef X
 };
 
-enum { STM_FSCK_WINDOW = 1 << 22 /* ids counted at a time */ };
+enum { STM_FSCK_WINDOW = 1 << 22 /* ids counted at a time */, STM_FSCK_RANGES = 32 };
+
+/* A range that cannot be read: dealt with after the round, since the frozen store must not lose what is written anew. */
+struct stm_fsck_range {
+    enum stm_space space;
+    struct stm_key low, high;
+};
 
 struct stm_fsck {
     struct stm_store *store;  /* to be repaired */
@@ -99,6 +105,8 @@ struct stm_fsck {
     uint32_t *links;   /* names of the objects [base, base + STM_FSCK_WINDOW) */
     uint64_t base;
     void *arg; /* of the pass that runs */
+    struct stm_fsck_range ranges[STM_FSCK_RANGES];
+    unsigned n_ranges;
     struct stm_fsck_seen *seen;
 };
 
@@ -166,6 +174,7 @@ struct stm_flaw {
     uint32_t index;
     struct stm_semver semver; /* with line: which version; major 0: not known */
     bool known;               /* it is in quarantine */
+    bool done;                /* it was mended already */
     struct stm_mend *mend;    /* NULL: there is none */
 };
 /* Counts it, mends it if this round mends, tells it. The text says what is wrong, with figures. Releases the mend. 0, or an error that ends the check. */
@@ -232,6 +241,12 @@ struct stm_object_fix {
     uint32_t flags_set, flags_clear;
 };
 STM_MUST_CHECK int stm_object_fix_build(struct stm_txn *t, void *arg);
+
+/*
+ * salvage.c: saves what can be read of the engine's file that has this range, and drops the file. 0; -ENOENT or -EINVAL when that cannot be
+ * done. Commits wait meanwhile.
+ */
+STM_MUST_CHECK int stm_salvage(struct stm_store *s, enum stm_space space, const struct stm_damage *d);
 
 /* store.c: a store that shows another as it is now; read-only, with a small cache of its own. */
 STM_MUST_CHECK int stm_store_freeze(struct stm_store *s, struct stm_store **ret);

@@ -154,9 +154,11 @@ static int settle(struct stm_fsck *f, const struct stm_flaw *flaw, enum stm_find
     int done = 0;
 
     *ret = STM_FINDING_LEFT;
-    if (flaw->known)
+    if (flaw->done)
+        *ret = STM_FINDING_REPAIRED;
+    else if (flaw->known)
         *ret = STM_FINDING_KNOWN;
-    else if (flaw->mend && f->opt->dry_run)
+    else if ((flaw->mend || flaw->kind == STM_FLAW_RANGE) && f->opt->dry_run)
         *ret = STM_FINDING_PLANNED;
     else if (flaw->mend && f->repair)
         done = stm_mend_run(f, flaw->mend);

@@ -8,7 +8,7 @@
 #include "fsck.h"
 #include "segment.h"
 
-enum { AT_MAX = 300, RECORD_BYTES = 48, FIXED = 8 + 8 + 8 + 8 + 1 };
+enum { AT_MAX = 300, RECORD_BYTES = 48, FIXED = 8 + 8 + 8 + 8 + 1, CHUNK_KEY = 12, GAP_MAX = 256 };
 
 void stm_scrub_release(struct stm_scrub *scrub)
 {
@@ -144,12 +144,38 @@ static bool still_damaged(struct step *st, enum stm_space space, struct stm_slic
 
 /* ---- reading on -------------------------------------------------------------------------------------------------------------------- */
 
+/* Chunks are numbered: those between two that can be read are what the block held. 1: they were told, 0: they cannot be named. */
+static int name_chunks(struct step *st, struct stm_slice last, struct stm_slice next)
+{
+    const uint8_t *a = last.data, *b = next.data;
+    int named = 0, err = 0;
+
+    if (st->scrub->space != STM_CHUNK || last.len < CHUNK_KEY || next.len != CHUNK_KEY || memcmp(a, b, 8) != 0)
+        return 0;
+    uint32_t from = stm_get_u32(a + 8) + 1, to = stm_get_u32(b + 8);
+    for (uint32_t i = from; err == 0 && i < to && i - from < GAP_MAX; i++) {
+        struct stm_key key = stm_key_chunk(stm_get_u64(a), i);
+        if (still_damaged(st, STM_CHUNK, stm_key_slice(&key)))
+            err = damaged(st, STM_CHUNK, stm_key_slice(&key));
+        named = 1;
+    }
+    return err < 0 ? err : named;
+}
+
 /* Gets behind a block that cannot be read. As iter_next. */
 static int pass_block(struct step *st, struct stm_iter *it)
 {
-    st->scrub->findings++;
-    tell(st, (enum stm_space)st->scrub->space, stm_buf_slice(&st->scrub->at), "what follows this record cannot be read");
-    return stm_seek_past(it, stm_buf_slice(&st->scrub->at));
+    struct stm_slice last = stm_buf_slice(&st->scrub->at), next = stm_slice("", 0), value;
+    int more = stm_seek_past(it, last);
+
+    if (more > 0)
+        it->ops->iter_get(it, &next, &value);
+    int named = more < 0 ? more : name_chunks(st, last, next);
+    if (named == 0) {
+        st->scrub->findings++;
+        tell(st, (enum stm_space)st->scrub->space, last, "what follows this record cannot be read");
+    }
+    return named < 0 ? named : more;
 }
 
 /* Reads on in one space. 1: there is more, 0: at its end, or an error. */
