@@ -188,12 +188,12 @@ static int run(const struct stm_args *args)
     struct stm_out out = stm_out_terminal();
     struct stm_resource r = {0};
     char *why = NULL, *binary = realpath(args->binary != NULL ? args->binary : "/proc/self/exe", NULL);
-    int code = stm_resource_parse_store(args->operand[0], &r, &why);
+    int err = errno, code = stm_resource_parse_store(args->operand[0], &r, &why);
 
     if (code != 0)
         code = stm_out_fail(&out, code, "%s", why != NULL ? why : "out of memory");
     else if (binary == NULL)
-        code = stm_out_fail(&out, STM_EXIT_NOT_FOUND, "%s: %s", args->binary != NULL ? args->binary : "this program", strerror(errno));
+        code = stm_out_fail(&out, STM_EXIT_NOT_FOUND, "%s: %s", args->binary != NULL ? args->binary : "this program", strerror(err));
     else
         code = upgrade(&r, binary, &out);
     free(binary);

@@ -98,6 +98,16 @@ static void unmount(const struct supervisor *s)
 
 /* ---- a daemon ---- */
 
+/* Returns when it cannot. The interpreter of a script has to open it once more. */
+static void exec_binary(const struct supervisor *s, char *const *args)
+{
+    (void)syscall(SYS_execveat, s->binary, "", args, environ, AT_EMPTY_PATH);
+    if (errno == ENOENT) {
+        stm_process_inherit(s->binary);
+        (void)syscall(SYS_execveat, s->binary, "", args, environ, AT_EMPTY_PATH);
+    }
+}
+
 static void exec_daemon(struct supervisor *s, char *const *args)
 {
     sigset_t set;
@@ -108,7 +118,7 @@ static void exec_daemon(struct supervisor *s, char *const *args)
     stm_process_inherit(s->setup.connection);
     stm_process_inherit(s->setup.memory);
     stm_process_inherit(s->setup.prober);
-    (void)syscall(SYS_execveat, s->binary, "", args, environ, AT_EMPTY_PATH);
+    exec_binary(s, args);
     _exit(127);
 }
 
@@ -208,7 +218,10 @@ static void become_upgraded(struct supervisor *s)
     s->watch = NULL;
     stm_process_inherit(s->setup.connection);
     stm_process_inherit(s->setup.memory);
-    (void)syscall(SYS_execveat, s->binary, "", args, environ, AT_EMPTY_PATH);
+    exec_binary(s, args);
+    (void)fcntl(s->setup.connection, F_SETFD, FD_CLOEXEC);
+    (void)fcntl(s->setup.memory, F_SETFD, FD_CLOEXEC);
+    (void)fcntl(s->binary, F_SETFD, FD_CLOEXEC);
     stm_process_args_free(args); /* it could not: then go on as before */
 }
 
