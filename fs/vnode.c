@@ -2,6 +2,7 @@
  * vnode.c: the table of interned nodes and the texts that are open. What the nodes are and answer is virtual.c's business.
  */
 #include <stdlib.h>
+#include <sys/random.h>
 
 #include "remains.h"
 #include "vnode.h"
@@ -54,6 +55,23 @@ static bool same(const struct stm_vnode *a, const struct stm_vnode *b)
     return (!a->target && !b->target) || (a->target && b->target && strcmp(a->target, b->target) == 0);
 }
 
+/*
+ * A number that an earlier daemon gave means something else to the kernel, and one of an earlier mount to whoever kept a file handle: a daemon
+ * goes on from where the one before it was, a mount begins anywhere in the lower half of all numbers.
+ */
+static int first_number(const struct stm_fs *fs, uint64_t *ret)
+{
+    uint64_t any;
+
+    *ret = atomic_load(&fs->remains->next_node);
+    if (*ret >= STM_VNODE_FIRST)
+        return 0;
+    if (getrandom(&any, sizeof any, 0) != sizeof any)
+        return -EIO;
+    *ret = STM_VNODE_FIRST + any % (STM_ID_MAX / 2);
+    return 0;
+}
+
 int stm_vnodes_new(struct stm_fs *fs)
 {
     struct stm_vnodes *t = calloc(1, sizeof *t);
@@ -61,11 +79,8 @@ int stm_vnodes_new(struct stm_fs *fs)
     if (!t)
         return -ENOMEM;
     pthread_mutex_init(&t->lock, NULL);
-    t->next = atomic_load(&fs->remains->next_node); /* a number that an earlier daemon gave means something else to the kernel */
-    if (t->next < STM_VNODE_FIRST)
-        t->next = STM_VNODE_FIRST;
     fs->vnodes = t;
-    return 0;
+    return first_number(fs, &t->next);
 }
 
 static void entry_free(struct entry *e)
