@@ -42,7 +42,7 @@ int stm_restart_pause(struct stm_restarts *r, const struct stm_end *e, int64_t n
 
 /* ---- does it answer? (watch.c) ---- */
 
-/* For how long has a process that does not answer neither computed nor waited for the disk, nor been held by a debugger? */
+/* For how long has a process that does not answer neither computed nor waited for the disk or a processor, nor been held by a debugger? */
 struct stm_stuck {
     int64_t ms, looked_ms;
     unsigned long ticks;

@@ -109,7 +109,7 @@ static const char *read_stat(int at, const char *path, char *text, size_t size)
     return end != NULL && end[1] == ' ' ? end + 2 : "";
 }
 
-/* A thread waits for the disk, or a debugger holds it. */
+/* A thread waits for the disk or for a processor, or a debugger holds it. */
 static bool waits(int pid)
 {
     char path[64], text[512];
@@ -121,7 +121,7 @@ static bool waits(int pid)
     d = opendir(path);
     while (d != NULL && !found && (e = readdir(d)) != NULL) {
         snprintf(path, sizeof(path), "%.20s/stat", e->d_name);
-        found = e->d_name[0] != '.' && strchr("Dt", *read_stat(dirfd(d), path, text, sizeof(text))) != NULL && *text != '\0';
+        found = e->d_name[0] != '.' && strchr("DRt", *read_stat(dirfd(d), path, text, sizeof(text))) != NULL && *text != '\0';
     }
     if (d != NULL)
         closedir(d);
