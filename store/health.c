@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "state.h"
@@ -79,15 +80,26 @@ static int probe_engine(struct stm_store *s)
     return stm_store_wrote(s, s->engine->ops->commit(s->engine, NULL, 0, true));
 }
 
-static bool worth_reopening(struct stm_store *s, const struct stm_health *h, bool full)
+/* For waiting: the store's clock may be set back. */
+static int64_t monotonic_ns(void)
 {
-    int64_t now = stm_store_now_ns(s);
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * SECOND + ts.tv_nsec;
+}
+
+static bool worth_reopening(struct stm_store *s, const struct stm_health *h, bool full, const struct stm_health_times *t)
+{
+    int64_t now = monotonic_ns();
 
     if (h->state == STM_HEALTH_GOOD || full)
         return false;
     if (h->read_only && h->error == -ENOSPC)
         return true;
-    return now - h->since_ns >= FIRST_TRY && (!h->read_only || now - s->opened_ns >= NEXT_TRY) && disk_works(s);
+    if (now - t->full_ns < FIRST_TRY) /* there is room since just now: it will go on by itself */
+        return false;
+    return now - (h->read_only ? t->opened_ns : t->changed_ns) >= (h->read_only ? NEXT_TRY : FIRST_TRY) && disk_works(s);
 }
 
 void stm_store_health(struct stm_store *s, struct stm_health *ret)
@@ -95,6 +107,7 @@ void stm_store_health(struct stm_store *s, struct stm_health *ret)
     bool full = stm_room_look(&s->room);
     int err = s->refusal < 0 && s->refusal != -EROFS ? s->refusal : probe_engine(s);
     struct stm_health h = {.error = err, .read_only = err < 0 && err == s->refusal};
+    struct stm_health_times times;
 
     if (err == -ENOSPC || err == -EDQUOT || (err == 0 && full))
         h.state = STM_HEALTH_FULL;
@@ -105,11 +118,19 @@ void stm_store_health(struct stm_store *s, struct stm_health *ret)
     if (h.state == STM_HEALTH_FULL)
         h.missing = atomic_load(&s->room.missing);
     stm_mutex_lock(&s->health_lock);
+    int64_t now = monotonic_ns();
     bool same = h.state == s->health.state && h.read_only == s->health.read_only && s->health.since_ns != 0;
     h.since_ns = same ? s->health.since_ns : stm_store_now_ns(s);
     s->health = h;
+    if (s->times.opened_ns == 0)
+        s->times.opened_ns = now;
+    if (!same)
+        s->times.changed_ns = now;
+    if (full)
+        s->times.full_ns = now;
+    times = s->times;
     stm_mutex_unlock(&s->health_lock);
-    h.reopen = worth_reopening(s, &h, full);
+    h.reopen = worth_reopening(s, &h, full, &times);
     *ret = h;
 }
 

@@ -67,7 +67,9 @@ struct stm_store {
     _Atomic uint64_t quarantined; /* versions whose content must not be read: mostly 0, and then nobody asks (quarantine.c) */
     struct stm_mutex health_lock; /* guards the rest (health.c) */
     struct stm_health health;
-    int64_t opened_ns;
+    struct stm_health_times {
+        int64_t opened_ns, changed_ns, full_ns; /* monotonic: looked at first; as it is since; the disk was last seen without room */
+    } times;
 };
 
 /* Notes how a write of the engine went; returns err (health.c). */

@@ -318,7 +318,6 @@ int stm_store_open(const struct stm_store_options *opt, struct stm_store **ret, 
             stm_layout_undo(opt->path);
         return err;
     }
-    s->opened_ns = stm_store_now_ns(s);
     (void)stm_room_look(&s->room);
     *ret = s;
     return 0;
