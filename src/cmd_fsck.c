@@ -4,6 +4,7 @@
  */
 #include "client.h"
 #include "command.h"
+#include "go_back.h"
 
 #include "stemma/fsck.h"
 #include "stemma_fs/fs.h"
@@ -201,7 +202,9 @@ static int run(const struct stm_args *args)
 
     if (code != 0)
         code = stm_out_fail(&out, code, "%s", why != NULL ? why : "out of memory");
-    else
+    if (code == 0 && args->repair && !args->dry_run)
+        code = stm_go_back(r.store, &out);
+    if (code == 0)
         code = ask(args, &r, &out);
     free(why);
     stm_resource_release(&r);
@@ -232,7 +235,9 @@ const struct stm_command stm_cmd_fsck = {
         "what it means and what can be done.\n"
         "--repair mends counts and indexes, gives what nothing names a name in /lost+found, and puts what is lost into quarantine: reads "
         "of it "
-        "fail, and once the same bytes are saved again it is healed.\n"
+        "fail, and once the same bytes are saved again it is healed. A store that is refused because its log is damaged goes back to the "
+        "last commit "
+        "that is whole; the logs are kept in STORE/damaged.\n"
         "Exit codes: 0 nothing is wrong, or all was repaired (what is lost for good and in quarantine is listed); 1 something is left; "
         "4 the store cannot be opened.",
     .examples = "  stemma fsck ./mnt\n"

@@ -89,16 +89,17 @@ static void keep_logs(const struct stm_store *s)
     close(kept);
 }
 
-static const char *remedy(int err, bool create)
+static const char *remedy(int err, const struct stm_store_options *how)
 {
     switch (err) {
     case -ENOENT:
         return "its directory db is missing: put it back from a backup of the store";
     case STM_E_CORRUPT:
-        return "'stemma fsck' says what can be done without a backup";
+        return how->salvage ? "only a backup of the store helps"
+                            : "restore it from a backup, or try to go back to the last whole commit with 'stemma fsck --repair'";
     case -ENOSPC:
     case -EDQUOT:
-        return create ? "make room on that disk, or choose another" : "make room on that disk, or mount it to be read";
+        return how->create ? "make room on that disk, or choose another" : "make room on that disk, or mount it to be read";
     case -EIO:
         return "look at the disk and the system's log; a copy of the store on another disk may still be read";
     default:
@@ -108,7 +109,7 @@ static const char *remedy(int err, bool create)
 
 static void explain(const struct stm_store *s, int err, const char *said, char **ret_why)
 {
-    const char *what = remedy(err, s->how.create);
+    const char *what = remedy(err, &s->how);
     char *text = NULL;
 
     if (ret_why && asprintf(&text, "cannot %s the store %s: %s%s%s%s%s", s->how.create ? "make" : "open", s->path, stm_error_text(err),
