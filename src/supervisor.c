@@ -448,7 +448,8 @@ static int judge(struct supervisor *s, int *ret_pause)
         unmount(s);
         return STM_EXIT_FAILED;
     }
-    if (!stm_handover_possible(s->h)) {
+    /* What it took and did not answer is lost then; one that handed over, or never served, has taken nothing. */
+    if (!stm_handover_possible(s->h) && end.served && STM_LEFT_CODE(d.left) != STM_LEFT_HANDOVER) {
         stm_log(STM_FS_ERROR, "no_handover",
                 "reason=\"this kernel cannot ask again for what a dead daemon had taken\" consequence=\"the mount is dead\"");
         return STM_EXIT_FAILED;
