@@ -90,6 +90,12 @@ class Generator:
     def args_openat(self):
         return [self.rng.randrange(SLOTS), self.dir_slot(), self.rng.choice(NAMES + ["."]), self.flags(), 0o644]
 
+    def args_tmpfile(self):
+        return [self.rng.randrange(SLOTS), self.path(), self.rng.choice([os.O_RDWR, os.O_WRONLY, os.O_RDWR | os.O_EXCL]), self.rng.choice(MODES)]
+
+    def args_linkfd(self):
+        return [self.slot(), self.path()]
+
     def args_mkdirat(self):
         return [self.dir_slot(), self.rng.choice(NAMES), 0o755]
 
@@ -217,7 +223,7 @@ class Generator:
         return [self.path(), self.rng.randrange(100)]
 
 
-WEIGHTS = [("open", 16), ("openat", 3), ("mkdirat", 2), ("mkdir", 5), ("mknod", 3), ("symlink", 3), ("link", 4), ("unlink", 4), ("rmdir", 3),
+WEIGHTS = [("open", 16), ("openat", 3), ("mkdirat", 2), ("tmpfile", 2), ("linkfd", 3), ("mkdir", 5), ("mknod", 3), ("symlink", 3), ("link", 4), ("unlink", 4), ("rmdir", 3),
            ("rename", 8), ("readlink", 1), ("umask", 1), ("stat", 2), ("access", 3), ("chmod", 5), ("chown", 4), ("utimens", 3),
            ("futimens", 1), ("fstat", 1), ("fchmod", 2), ("fchown", 2), ("statfs", 1), ("setxattr", 3), ("getxattr", 2), ("listxattr", 2),
            ("removexattr", 3), ("fsetxattr", 1), ("flistxattr", 1), ("save", 10), ("truncate", 3), ("close", 5), ("dup", 2), ("pread", 4),
