@@ -56,7 +56,7 @@ def filesystem_of(path):
 
 
 def both(options=()):
-    """Runs the test_* functions of the calling file on the reference and on a mount with these options."""
+    """Runs the test_* functions of the calling file on the reference and on a mount with these options; checks the store afterwards."""
     tests = tests_of(sys.modules["__main__"])
     kind = filesystem_of(WORK)
     results = []
@@ -66,8 +66,11 @@ def both(options=()):
         print(f"no reference: {kind} is not one of {', '.join(REFERENCES)}")
 
     def on_a_mount():
-        with Store().mount(*options) as m:
+        store = Store()
+        with store.mount(*options) as m:
             results.extend(outcome(n, f, Dir(m, n)) for n, f in tests)
+        if not MEMORY:
+            stemma("fsck", store.path)  # what the tests left is in order
     results.append(outcome("mount", on_a_mount))
     leave(results)
 
