@@ -30,7 +30,7 @@ static int64_t now_ns(void)
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-/* Bytes that may be written by anybody (or, all of them, by us); without inodes there are none. 0 when the filesystem does not say. */
+/* Bytes that may be written by anybody (or, all of them, by us). 0 when the filesystem does not say. */
 static uint64_t available(const struct stm_room *r, bool all, uint64_t *ret_total)
 {
     struct statfs s;
@@ -39,9 +39,15 @@ static uint64_t available(const struct stm_room *r, bool all, uint64_t *ret_tota
         return 0;
     if (ret_total)
         *ret_total = (uint64_t)s.f_blocks * (uint64_t)s.f_bsize;
-    if (s.f_files > 0 && s.f_ffree < INODES)
-        return 0;
     return (uint64_t)(all && geteuid() == 0 ? s.f_bfree : s.f_bavail) * (uint64_t)s.f_bsize;
+}
+
+/* Can the engine make files? Some filesystems have so many inodes and no more. */
+static bool has_inodes(const struct stm_room *r)
+{
+    struct statfs s;
+
+    return fstatfs(r->dir, &s) == 0 && (s.f_files == 0 || s.f_ffree >= INODES);
 }
 
 /* ---- the reserve ---- */
@@ -108,7 +114,7 @@ static void look_locked(struct stm_room *r)
         give_up(r);
         avail = available(r, false, NULL);
     }
-    bool room = r->held >= r->wanted && avail >= enough;
+    bool room = r->held >= r->wanted && avail >= enough && has_inodes(r);
     uint64_t spare = room ? avail - r->margin : 0;
     atomic_store(&r->spare, spare);
     atomic_store(&r->left, spare / 4 < LOOK_BYTES ? (int64_t)(spare / 4) : LOOK_BYTES);
@@ -116,7 +122,7 @@ static void look_locked(struct stm_room *r)
     if (room)
         atomic_store(&r->failed, false);
     uint64_t want = r->wanted - r->held + r->margin + r->unit / 4;
-    atomic_store(&r->missing, room ? 0 : want > avail ? want - avail : 1);
+    atomic_store(&r->missing, !room && want > avail ? want - avail : 0);
     atomic_store(&r->full, !room || atomic_load(&r->failed));
     atomic_store(&r->next_ns, now_ns() + LOOK_NS);
 }
