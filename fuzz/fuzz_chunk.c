@@ -61,6 +61,15 @@ static int read_repeated(void *arg, uint64_t off, void *buf, size_t len)
     return 0;
 }
 
+/* A search for data in a list of any bytes ends, goes on only, and stays within the content. */
+static void check_extents(struct stm_store *s, const struct stm_version *v)
+{
+    uint64_t from = 0, to = 0;
+
+    for (uint64_t at = 0; at < v->row.size && stm_content_extent(s, v, at, &from, &to) == 0 && from < v->row.size; at = to)
+        FUZZ_CHECK(from >= at && to > from && to <= v->row.size);
+}
+
 static void check_content(struct stm_slice raw, size_t off)
 {
     struct stm_store_options opt = {.engine = STM_ENGINE_MEM, .content_cache_bytes = 1 << 20};
@@ -82,6 +91,7 @@ static void check_content(struct stm_slice raw, size_t off)
         v.body = (struct stm_buf){.data = (uint8_t *)(uintptr_t)raw.data, .len = raw.len};
         v.row.size = RAW_MAX;
         (void)!stm_content_read(s, &v, off, got, sizeof got);
+        check_extents(s, &v);
     }
     stm_content_release(&c);
     (void)stm_store_close(s);

@@ -394,7 +394,7 @@ int stm_list_extent(struct stm_store *s, struct stm_slice root, uint64_t *from, 
 
     if (err < 0)
         return err;
-    if (f.to > *to || (!f.found && f.pos != *to))
+    if (f.found ? f.to > *to || f.to <= f.from : f.pos != *to)
         return STM_E_CORRUPT; /* the list does not cover what the version says */
     *from = f.found ? f.from : *to;
     *to = f.found ? f.to : *to;

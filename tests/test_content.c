@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "list.h"
 #include "segment.h"
 #include "support/cmocka.h"
 #include "support/world.h"
@@ -513,6 +514,35 @@ static void holes_in_pages_are_found(void **state)
     free(data);
 }
 
+/* A list whose lengths do not add up, as no list is written: refused, not believed, and no search goes on for ever. */
+static void extents_of_a_damaged_list_are_an_error(void **state)
+{
+    enum { STEP = 100000, LENGTH_AT = 1 + 12 };
+    struct sparse s = {.size = 4 * STEP};
+    uint64_t f = world_create(&w, root, "f"), from, to;
+
+    (void)state;
+    add_piece(&s, STEP, 10);
+    add_piece(&s, UINT64_C(3) * STEP, 10);
+    save_sparse(f, &s, true);
+    struct stm_version v = newest(f);
+    uint8_t *length = v.body.data + LENGTH_AT;
+    uint64_t good = stm_get_u64(length);
+    assert_int_equal(v.body.len, 1 + 5 * STM_ENTRY_BYTES); /* hole, data, hole, data, hole */
+    for (uint64_t bad = 1; bad < 4; bad++) {
+        stm_put_u64(length, bad == 1 ? 0 : bad == 2 ? good + 1 : UINT64_MAX - 50);
+        uint64_t at = 0;
+        int err = 0;
+        for (int i = 0; i < 10 && err == 0 && at < s.size; i++, at = to)
+            err = stm_content_extent(w.store, &v, at, &from, &to);
+        assert_int_equal(err, STM_E_CORRUPT);
+    }
+    stm_put_u64(length, good); /* the control */
+    check_extents(&v, &s);
+    stm_version_release(&v);
+    free_pieces(&s);
+}
+
 static void data_of_the_past_is_that_of_the_past(void **state)
 {
     struct sparse s = {.size = 1000000};
@@ -549,6 +579,7 @@ int main(void)
         T(all_holes_is_a_content_too),
         T(equal_bytes_make_equal_lists_whoever_made_the_holes),
         T(holes_in_pages_are_found),
+        T(extents_of_a_damaged_list_are_an_error),
         T(data_of_the_past_is_that_of_the_past),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
