@@ -1,6 +1,6 @@
 /*
  * fuzz_record.c: any bytes as records, under any key, in any combination: a store in memory is given them with right checksums (or, as
- * asked, with none), is read from end to end in several views, and then changed. Nothing but an error may come of it; and a record that is
+ * asked, with none), is read from end to end in several views, checked, repaired, and then changed. Nothing but an error may come of it; and a record that is
  * accepted is written again as the same bytes. Not here: the engine's own files, which the power-cut and bit-flip cases treat.
  *
  * Input: (space u8, key length u8, value length u16, key, payload)*. Bit 7 of the space: the payload is a whole frame, right or not.
@@ -12,8 +12,9 @@
 #include "dentry.h"
 #include "list.h"
 #include "save.h"
+#include "stemma/fsck.h"
 
-enum { RECORDS_MAX = 64, DEPTH_MAX = 6, ENTRIES_MAX = 64, VERSIONS_MAX = 12, READ_MAX = 1 << 18 };
+enum { RECORDS_MAX = 64, DEPTH_MAX = 6, ENTRIES_MAX = 64, VERSIONS_MAX = 12, READ_MAX = 1 << 18, FSCK_RECORDS_MAX = 12 };
 
 struct record {
     enum stm_space space;
@@ -345,6 +346,22 @@ static void change_all(struct story *st)
     stm_content_release(&c.content);
 }
 
+/* ---- fsck ---- */
+
+/* Whatever it finds: it comes to an end, and so does a repair; what is read afterwards may be an error. */
+static void check_and_repair(struct story *st)
+{
+    struct stm_fsck_options look = {0}, repair = {.repair = true};
+    struct stm_fsck_result before, result;
+
+    int err = stm_fsck(st->store, &look, &before);
+    FUZZ_CHECK(err <= 0);
+    if (st->count == 0)
+        FUZZ_CHECK(err == 0 && before.left == 0);
+    (void)!stm_fsck(st->store, &repair, &result);
+    read_all(st);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct stm_clock_manual clock;
@@ -363,6 +380,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (st.records[i].space == STM_VERSION && st.records[i].key.len == 16)
             check_version(&st, &st.records[i]);
     }
+    if (size % 4 == 0 && st.count <= FSCK_RECORDS_MAX) /* it clears 16 MiB for each range of ids that is used */
+        check_and_repair(&st);
     change_all(&st);
     read_all(&st);
     (void)stm_store_close(st.store);

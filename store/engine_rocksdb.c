@@ -19,6 +19,7 @@
 enum {
     FLUSH_AT_CLOSE = 4 * 1024 * 1024, /* more than this in memtables is written out, so that the next open need not replay it */
     DELETES_PER_BATCH = 1000,
+    MENDS_MAX = 4,
     SWEEP_READAHEAD = 2 * 1024 * 1024
 };
 
@@ -50,6 +51,7 @@ struct rocks_ingest {
     enum stm_space space;
     rocksdb_sstfilewriter_t *writer;
     uint64_t keys;
+    struct stm_buf first, last; /* keys */
     char path[];
 };
 
@@ -229,6 +231,7 @@ static int rocks_ingest_new(struct stm_engine *e, enum stm_space space, struct s
     in->r = r;
     in->space = space;
     in->keys = 0;
+    in->first = in->last = (struct stm_buf)STM_BUF_INIT;
     (void)snprintf(in->path, size, "%s/ingest-%jd-%ju.sst", r->stage, (intmax_t)getpid(), (uintmax_t)atomic_fetch_add(&r->staged, 1));
     in->writer = rocksdb_sstfilewriter_create(r->options.env, r->options.families[space]);
 
@@ -251,9 +254,29 @@ static int rocks_ingest_put(struct stm_ingest *base, struct stm_slice key, struc
 
     rocksdb_sstfilewriter_put(in->writer, key.data, key.len, value.data, value.len, &sentence);
     int err = stm_rocks_error(sentence);
+    if (err == 0 && in->keys == 0)
+        err = stm_buf_set(&in->first, key.data, key.len);
+    if (err == 0)
+        err = stm_buf_set(&in->last, key.data, key.len);
     if (err == 0)
         in->keys++;
     return err;
+}
+
+/*
+ * RocksDB reads the bounds of a file that it takes in, and where that fails takes it for empty and says nothing: its keys are never found. So the
+ * first and the last are asked for.
+ */
+static int check_ingested(const struct rocks_ingest *in)
+{
+    const struct stm_buf *ends[] = {&in->first, &in->last};
+    struct stm_buf value = STM_BUF_INIT;
+    int err = 0;
+
+    for (int i = 0; err == 0 && i < 2; i++)
+        err = rocks_get(&in->r->base, in->space, stm_buf_slice(ends[i]), &value);
+    stm_buf_release(&value);
+    return err == -ENOENT ? -EIO : err;
 }
 
 static int rocks_ingest_finish(struct stm_ingest *base, bool abort)
@@ -266,11 +289,18 @@ static int rocks_ingest_finish(struct stm_ingest *base, bool abort)
     if (!abort && in->keys > 0) {
         char *sentence = NULL;
         rocksdb_sstfilewriter_finish(in->writer, &sentence);
-        if (!sentence)
+        bool taken = !sentence;
+        if (taken)
             rocksdb_ingest_external_file_cf(r->db, r->families[in->space], &path, 1, r->options.ingest, &sentence);
         err = wrote(r, sentence);
+        if (err == 0)
+            err = check_ingested(in);
+        else if (taken)
+            stm_rocks_keep_unsure(r->dir, path);
     }
     rocksdb_sstfilewriter_destroy(in->writer);
+    stm_buf_release(&in->first);
+    stm_buf_release(&in->last);
     (void)unlink(path); /* RocksDB has made the file its own, under another name */
     free(in);
     return err;
@@ -503,35 +533,6 @@ static const struct stm_engine_ops rocks_ops = {
     .drop_file = rocks_drop_file,
 };
 
-static bool ends_with(const char *s, const char *end)
-{
-    size_t len = strlen(s), end_len = strlen(end);
-
-    return len >= end_len && strcmp(s + len - end_len, end) == 0;
-}
-
-/*
- * RocksDB takes a directory without CURRENT for an empty one: it would begin a new database and delete the tables of the old. 1: there
- * is a database, 0: none and no trace of one, STM_E_CORRUPT: tables or logs without CURRENT.
- */
-static int look(const char *dir)
-{
-    DIR *d = opendir(dir);
-    struct dirent *entry;
-    bool current = false, data = false;
-
-    if (!d)
-        return errno == ENOENT ? 0 : -errno;
-    while ((entry = readdir(d))) {
-        current |= strcmp(entry->d_name, "CURRENT") == 0;
-        data |= ends_with(entry->d_name, ".sst") || ends_with(entry->d_name, ".log");
-    }
-    closedir(d);
-    if (current)
-        return 1;
-    return data ? STM_E_CORRUPT : 0;
-}
-
 static int open_db(struct rocks *r, char **ret_why)
 {
     const char *names[STM_FAMILIES];
@@ -548,16 +549,17 @@ static int open_db(struct rocks *r, char **ret_why)
     if (!sentence)
         return 0;
     r->db = NULL;
-    if (ret_why)
-        *ret_why = strdup(sentence);
+    *ret_why = strdup(sentence);
     return stm_rocks_error(sentence);
 }
 
 int stm_engine_rocksdb_new(const struct stm_engine_rocksdb_options *opt, struct stm_engine **ret, char **ret_why)
 {
+    char *why = NULL;
+
     if (ret_why)
         *ret_why = NULL;
-    int there = look(opt->dir);
+    int there = stm_rocks_look(opt->dir);
     if (there == STM_E_CORRUPT && ret_why)
         *ret_why = strdup("the file CURRENT of the database is gone, others of its files are there");
     if (there < 0)
@@ -573,14 +575,18 @@ int stm_engine_rocksdb_new(const struct stm_engine_rocksdb_options *opt, struct 
     stm_rocks_options_init(&r->options, opt);
     r->dir = strdup(opt->dir);
     r->stage = strdup(opt->stage ? opt->stage : opt->dir);
-    int err = r->dir && r->stage ? open_db(r, ret_why) : -ENOMEM;
-    if (err == STM_E_CORRUPT && !r->read_only && stm_rocks_mend_manifest(r->dir)) {
-        if (ret_why) {
-            free(*ret_why);
-            *ret_why = NULL;
-        }
-        err = open_db(r, ret_why);
+    int err = r->dir && r->stage ? open_db(r, &why) : -ENOMEM;
+    for (int tries = 0; err == STM_E_CORRUPT && !r->read_only && tries < MENDS_MAX && stm_rocks_mend(r->dir, why); tries++) {
+        free(why);
+        why = NULL;
+        err = open_db(r, &why);
     }
+    if (err == 0 && !r->read_only)
+        stm_rocks_drop_unsure(r->dir);
+    if (ret_why)
+        *ret_why = why;
+    else
+        free(why);
     if (err < 0) {
         rocks_free(&r->base);
         return err;

@@ -1,11 +1,17 @@
 /*
- * engine_rocksdb_manifest.c: one thing that RocksDB cannot forgive and a power cut may leave: the newest record of its MANIFEST, written and not yet
- * flushed, of which the length has reached the disk and its last bytes have not (they read as zeros). Nothing has been done yet because of
- * such a record, so it is cut off. Any other damage is left to be refused. The file is in blocks of 32 KiB; a record is checksum u32, length u16
- * little-endian, type u8, bytes, and a record too long for its block goes on in the next (RocksDB's log_format.h).
+ * engine_rocksdb_manifest.c: the directory of a database as accidents leave it that RocksDB cannot forgive, though nothing is lost:
+ *
+ * - A power cut: the newest record of the MANIFEST, written and not yet flushed, of which the length has reached the disk and its last bytes have
+ *   not (they read as zeros). Nothing has been done yet because of such a record, so it is cut off. The file is in blocks of 32 KiB; a record is
+ *   checksum u32, length u16 little-endian, type u8, bytes; one too long for its block goes on in the next (RocksDB's log_format.h).
+ * - A flush of the MANIFEST that fails while a file is taken in: RocksDB deletes the file, whose name may stand in the MANIFEST all the same. So
+ *   the file is kept beside (`unsure-…`), and put under the name that is missed at the next opening.
+ *
+ * Any other damage is left to be refused.
  */
 #include "engine_rocksdb_options.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -63,7 +69,7 @@ static int open_manifest(const char *dir)
     return fd;
 }
 
-bool stm_rocks_mend_manifest(const char *dir)
+static bool cut_torn_record(const char *dir)
 {
     int fd = open_manifest(dir);
     struct stat st = {0};
@@ -82,4 +88,101 @@ bool stm_rocks_mend_manifest(const char *dir)
     free(bytes);
     close(fd);
     return mended;
+}
+
+/* Calls use for each file that was kept until it returns true. */
+static bool each_unsure(const char *dir, bool (*use)(int top, const char *name, uint64_t number), uint64_t number)
+{
+    DIR *d = opendir(dir);
+    struct dirent *entry;
+    bool done = false;
+
+    if (!d)
+        return false;
+    while (!done && (entry = readdir(d)))
+        done = strncmp(entry->d_name, "unsure-", 7) == 0 && use(dirfd(d), entry->d_name, number);
+    closedir(d);
+    return done;
+}
+
+/* If it is another file, RocksDB sees that by its length, and refuses as before. */
+static bool give_name(int top, const char *name, uint64_t number)
+{
+    char table[32];
+
+    (void)snprintf(table, sizeof table, "%06ju.sst", (uintmax_t)number);
+    return renameat(top, name, top, table) == 0 && fsync(top) == 0;
+}
+
+static bool drop(int top, const char *name, uint64_t number)
+{
+    (void)number;
+    (void)unlinkat(top, name, 0);
+    return false;
+}
+
+/* The number of the table that the sentence says is not there; 0: it says something else. */
+static uint64_t missing_table(const char *sentence)
+{
+    const char *at = sentence ? strstr(sentence, "No such file or directory") : NULL, *end;
+
+    for (end = at ? strstr(at, ".ldb") : NULL; end; end = strstr(end + 1, ".ldb")) {
+        const char *digits = end;
+        while (digits > at && digits[-1] >= '0' && digits[-1] <= '9')
+            digits--;
+        if (digits < end && digits[-1] == '/')
+            return strtoull(digits, NULL, 10);
+    }
+    return 0;
+}
+
+bool stm_rocks_mend(const char *dir, const char *sentence)
+{
+    uint64_t number = missing_table(sentence);
+
+    return number > 0 ? each_unsure(dir, give_name, number) : cut_torn_record(dir);
+}
+
+void stm_rocks_keep_unsure(const char *dir, const char *path)
+{
+    const char *name = strrchr(path, '/');
+    char *kept = NULL;
+
+    if (name && asprintf(&kept, "%s/unsure-%s", dir, name + 1) >= 0)
+        (void)!rename(path, kept);
+    free(kept);
+}
+
+void stm_rocks_drop_unsure(const char *dir)
+{
+    (void)each_unsure(dir, drop, 0);
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t len = strlen(s), end_len = strlen(end);
+
+    return len >= end_len && strcmp(s + len - end_len, end) == 0;
+}
+
+/*
+ * RocksDB takes a directory without CURRENT for an empty one: it would begin a new database and delete the tables of the old. 1: there
+ * is a database, 0: none and no trace of one, STM_E_CORRUPT: tables or logs without CURRENT.
+ */
+int stm_rocks_look(const char *dir)
+{
+    DIR *d = opendir(dir);
+    struct dirent *entry;
+    bool current = false, data = false;
+
+    if (!d)
+        return errno == ENOENT ? 0 : -errno;
+    while ((entry = readdir(d))) {
+        current |= strcmp(entry->d_name, "CURRENT") == 0;
+        data |= ends_with(entry->d_name, ".sst") || ends_with(entry->d_name, ".log");
+    }
+    closedir(d);
+    if (current)
+        return 1;
+    return data ? STM_E_CORRUPT : 0;
 }

@@ -28,8 +28,15 @@ void stm_rocks_options_release(struct stm_rocks_options *o);
 /* Takes the sentence that RocksDB left in its errptr: 0 for NULL, else the error. -ENOENT only for a database that is not there. */
 int stm_rocks_error(char *sentence);
 
-/* engine_rocksdb_manifest.c: cuts off a newest record of the MANIFEST in dir that a power cut tore. True: it did; open again. */
-bool stm_rocks_mend_manifest(const char *dir);
+/* ---- engine_rocksdb_manifest.c: the directory of a database as accidents leave it ---- */
+
+/* 1: there is a database, 0: none and no trace of one, STM_E_CORRUPT: tables or logs without CURRENT. */
+STM_MUST_CHECK int stm_rocks_look(const char *dir);
+/* Opening failed and said this (may be NULL). True: something was mended, open again. */
+bool stm_rocks_mend(const char *dir, const char *sentence);
+/* A file that could not be taken in, perhaps too late; and when a database has been opened, such files are of no use any more. */
+void stm_rocks_keep_unsure(const char *dir, const char *path);
+void stm_rocks_drop_unsure(const char *dir);
 
 /* engine_rocksdb_files.c: as the operations of the engine (engine.h) that are called like them. */
 STM_MUST_CHECK int stm_rocks_find_file(rocksdb_t *db, const char *family, const struct stm_damage *d, struct stm_file_found *ret);

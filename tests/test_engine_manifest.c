@@ -1,6 +1,6 @@
 /*
- * test_engine_manifest.c: RocksDB's MANIFEST as a power cut may leave it: its newest record torn, with zeros where bytes are missing. That is
- * mended; every other damage is refused. The record that is cut off here was flushed, so what it did is gone: not in a real cut.
+ * test_engine_manifest.c: a database's directory as accidents leave it: the MANIFEST's newest record torn, with zeros where bytes are missing; a
+ * table that RocksDB deleted too early. Those are mended; every other damage is refused. The record that is cut off here was flushed, so what it did is gone: not in a real cut.
  */
 #include "support/cmocka.h"
 #include "support/tmpdir.h"
@@ -57,10 +57,10 @@ static void a_record_that_ends_in_zeros_is_cut_off(void **state)
 
     (void)state;
     blank(manifest, len - 30, len);
-    assert_true(stm_rocks_mend_manifest(db));
+    assert_true(stm_rocks_mend(db, NULL));
     assert_int_equal(stat(manifest, &st), 0);
     assert_true(st.st_size > 0 && st.st_size <= len - 30);
-    assert_false(stm_rocks_mend_manifest(db)); /* what is left is whole */
+    assert_false(stm_rocks_mend(db, NULL)); /* what is left is whole */
 }
 
 static void other_damage_is_left_as_it_is(void **state)
@@ -72,22 +72,22 @@ static void other_damage_is_left_as_it_is(void **state)
     uint8_t byte;
 
     (void)state;
-    assert_false(stm_rocks_mend_manifest(db));
+    assert_false(stm_rocks_mend(db, NULL));
     for (off_t at = 4; at < len; at += len / 9) { /* flipped bits, one after the other */
         int fd = open(manifest, O_RDWR | O_CLOEXEC);
         assert_int_equal(pread(fd, &byte, 1, at), 1);
         byte ^= 4;
         assert_int_equal(pwrite(fd, &byte, 1, at), 1);
-        assert_false(stm_rocks_mend_manifest(db));
+        assert_false(stm_rocks_mend(db, NULL));
         byte ^= 4;
         assert_int_equal(pwrite(fd, &byte, 1, at), 1);
         close(fd);
     }
     blank(manifest, 10, 60); /* zeros, and more behind them */
-    assert_false(stm_rocks_mend_manifest(db));
+    assert_false(stm_rocks_mend(db, NULL));
     assert_int_equal(stat(manifest, &st), 0);
     assert_int_equal(st.st_size, len);
-    assert_false(stm_rocks_mend_manifest("/nowhere"));
+    assert_false(stm_rocks_mend("/nowhere", NULL));
 }
 
 static void a_store_with_such_a_record_opens(void **state)
@@ -109,11 +109,64 @@ static void a_store_with_such_a_record_opens(void **state)
     e->ops->free(e);
 }
 
+/* A table that was taken in, moved to another name of the directory ("" : away altogether). */
+static char *with_a_table_moved(const char *to)
+{
+    const char *dir = stm_tmpdir();
+    char *db = stm_tmpdir_path(dir, "db"), command[1000];
+    struct stm_engine_rocksdb_options opt = {.dir = db, .stage = dir, .create = true};
+    struct stm_ingest *in;
+    struct stm_engine *e;
+
+    assert_int_equal(stm_engine_rocksdb_new(&opt, &e, NULL), 0);
+    assert_int_equal(e->ops->ingest_new(e, STM_CHUNK, &in), 0);
+    assert_int_equal(e->ops->ingest_put(in, stm_slice("a", 1), stm_slice("one", 3)), 0);
+    assert_int_equal(e->ops->ingest_put(in, stm_slice("b", 1), stm_slice("two", 3)), 0);
+    assert_int_equal(e->ops->ingest_finish(in, false), 0);
+    e->ops->free(e);
+    snprintf(command, sizeof command, "cd %s && set -- *.sst && test $# = 1 && mv $1 %s", db, *to ? to : "../away");
+    assert_int_equal(system(command), 0);
+    return db;
+}
+
+static void a_table_that_was_kept_is_put_where_it_is_missed(void **state)
+{
+    struct stm_buf value = STM_BUF_INIT;
+    struct stm_engine *e;
+
+    (void)state;
+    struct stm_engine_rocksdb_options opt = {.dir = with_a_table_moved("unsure-ingest-1-2.sst")};
+    opt.stage = opt.dir;
+    assert_int_equal(stm_engine_rocksdb_new(&opt, &e, NULL), 0);
+    assert_int_equal(e->ops->get(e, STM_CHUNK, stm_slice("b", 1), &value), 0);
+    assert_true(stm_slice_eq(stm_buf_slice(&value), stm_slice("two", 3)));
+    stm_buf_release(&value);
+    e->ops->free(e);
+}
+
+static void a_table_that_is_gone_and_another_one_are_refused(void **state)
+{
+    struct stm_engine *e;
+    FILE *f;
+
+    (void)state;
+    struct stm_engine_rocksdb_options opt = {.dir = with_a_table_moved("")};
+    opt.stage = opt.dir;
+    assert_int_equal(stm_engine_rocksdb_new(&opt, &e, NULL), STM_E_CORRUPT);
+    f = fopen(stm_tmpdir_path(opt.dir, "unsure-other.sst"), "w");
+    assert_non_null(f);
+    assert_true(fputs("not the table that is missed", f) > 0);
+    fclose(f);
+    assert_int_equal(stm_engine_rocksdb_new(&opt, &e, NULL), STM_E_CORRUPT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_record_that_ends_in_zeros_is_cut_off),
         cmocka_unit_test(other_damage_is_left_as_it_is),
+        cmocka_unit_test(a_table_that_was_kept_is_put_where_it_is_missed),
+        cmocka_unit_test(a_table_that_is_gone_and_another_one_are_refused),
         cmocka_unit_test(a_store_with_such_a_record_opens),
     };
 
