@@ -101,6 +101,8 @@ static void lead(struct stm_store *s, struct stm_waiter *chain)
         refuse(s, chain, err);
     } else if (commits > 0) {
         stm_watermark_committed(&s->watermark, first_seq + commits - 1);
+        if (sync) /* an fsync of a file that was written is this, not stm_store_sync */
+            stm_watermark_durable(&s->watermark, first_seq + commits - 1);
         p->last_ns = now_ns;
         atomic_store_explicit(&p->published, first_seq + commits - 1, memory_order_release);
         atomic_fetch_add_explicit(&p->groups, 1, memory_order_relaxed);

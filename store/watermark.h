@@ -9,7 +9,8 @@
  * Neither is flushed when it is written (closing apart): one pwrite to an allocated page each, and whatever reaches the disk is true.
  * A file that is gone or damaged proves nothing and is made anew. docs/FORMAT.md has the bytes.
  *
- * Thread-safety: committed and durable may run beside each other; each is called by one thread at a time.
+ * Thread-safety: committed and durable may run beside each other. committed is called by one thread at a time; where two tell what is durable, the
+ * smaller may stay, which is true as well.
  */
 #ifndef STEMMA_WATERMARK_H
 #define STEMMA_WATERMARK_H
