@@ -12,7 +12,7 @@ A case is an executable file that exits 0 (passed), 77 (skipped) or anything els
     main()
 
 main() makes one store, mounts it, calls every function test_* with a directory of its own on that mount, unmounts, and checks that the
-daemon left with 0 and that its log holds nothing suspicious. A case that needs something else uses Store and Mount itself.
+daemon left with 0, that its log holds nothing suspicious, and that fsck finds nothing. A case that needs something else uses Store and Mount itself.
 """
 import contextlib
 import ctypes
@@ -356,6 +356,12 @@ class Store:
         return Mount(self, options, name, allow)
 
 
+def sound(store):
+    """What the tests left must be in order: fsck finds nothing."""
+    if not MEMORY:
+        stemma("fsck", store.path, timeout=600)
+
+
 class Mount:
     """
     A store mounted in the foreground, its log in a file. `m / "word"` is a path on it. As a context it unmounts at the end and then checks
@@ -535,8 +541,10 @@ def main(options=(), own_mount=False):
     results = []
 
     def all_of_them():
-        with Store().mount(*options) as m:
+        store = Store()
+        with store.mount(*options) as m:
             results.extend(outcome(n, f, Dir(m, n)) for n, f in tests)
+        sound(store)
     results.append(outcome("mount", all_of_them))
     if results[-1] == "ok" and "ok" not in results[:-1]:
         results.pop()

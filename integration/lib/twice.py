@@ -69,8 +69,7 @@ def both(options=()):
         store = Store()
         with store.mount(*options) as m:
             results.extend(outcome(n, f, Dir(m, n)) for n, f in tests)
-        if not MEMORY:
-            stemma("fsck", store.path)  # what the tests left is in order
+        sound(store)
     results.append(outcome("mount", on_a_mount))
     leave(results)
 
