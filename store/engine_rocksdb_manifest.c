@@ -69,29 +69,38 @@ static int open_manifest(const char *dir)
     return fd;
 }
 
-static bool cut_torn_record(const char *dir)
+/* All of the MANIFEST, malloc'd; NULL when it cannot be had. */
+static uint8_t *read_manifest(int fd, size_t *ret_len)
 {
-    int fd = open_manifest(dir);
-    struct stat st = {0};
-    size_t begin = 0;
-    bool mended = false;
+    struct stat st;
     uint8_t *bytes = NULL;
 
-    if (fd < 0)
-        return false;
     if (fstat(fd, &st) == 0 && st.st_size > 0 && st.st_size <= MANIFEST_MAX)
         bytes = malloc((size_t)st.st_size);
-    if (bytes && pread(fd, bytes, (size_t)st.st_size, 0) == st.st_size)
-        begin = whole_length(bytes, (size_t)st.st_size);
-    if (begin > 0)
-        mended = ftruncate(fd, (off_t)begin) == 0 && fdatasync(fd) == 0;
+    if (bytes && pread(fd, bytes, (size_t)st.st_size, 0) == st.st_size) {
+        *ret_len = (size_t)st.st_size;
+        return bytes;
+    }
     free(bytes);
-    close(fd);
-    return mended;
+    return NULL;
 }
 
+static bool cut_torn_record(int fd, const uint8_t *bytes, size_t len)
+{
+    size_t whole = whole_length(bytes, len);
+
+    return whole > 0 && ftruncate(fd, (off_t)whole) == 0 && fdatasync(fd) == 0;
+}
+
+/* The table that is missed, as the MANIFEST speaks of it. */
+struct missed {
+    uint64_t number;
+    const uint8_t *manifest;
+    size_t len;
+};
+
 /* Calls use for each file that was kept until it returns true. */
-static bool each_unsure(const char *dir, bool (*use)(int top, const char *name, uint64_t number), uint64_t number)
+static bool each_unsure(const char *dir, bool (*use)(int top, const char *name, const struct missed *m), const struct missed *m)
 {
     DIR *d = opendir(dir);
     struct dirent *entry;
@@ -100,23 +109,39 @@ static bool each_unsure(const char *dir, bool (*use)(int top, const char *name, 
     if (!d)
         return false;
     while (!done && (entry = readdir(d)))
-        done = strncmp(entry->d_name, "unsure-", 7) == 0 && use(dirfd(d), entry->d_name, number);
+        done = strncmp(entry->d_name, "unsure-", 7) == 0 && use(dirfd(d), entry->d_name, m);
     closedir(d);
     return done;
 }
 
-/* If it is another file, RocksDB sees that by its length, and refuses as before. */
-static bool give_name(int top, const char *name, uint64_t number)
+static size_t put_varint(uint8_t *to, uint64_t v)
 {
-    char table[32];
+    size_t n = 0;
 
-    (void)snprintf(table, sizeof table, "%06ju.sst", (uintmax_t)number);
-    return renameat(top, name, top, table) == 0 && fsync(top) == 0;
+    for (; v >= 0x80; v >>= 7)
+        to[n++] = (uint8_t)(v | 0x80);
+    to[n++] = (uint8_t)v;
+    return n;
 }
 
-static bool drop(int top, const char *name, uint64_t number)
+/* Number and length stand side by side where a table is added. Several files may have been kept; this tells which is meant. */
+static bool give_name(int top, const char *name, const struct missed *m)
 {
-    (void)number;
+    uint8_t added[20];
+    char table[32];
+    struct stat st;
+
+    if (fstatat(top, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return false;
+    size_t n = put_varint(added, m->number);
+    n += put_varint(added + n, (uint64_t)st.st_size);
+    (void)snprintf(table, sizeof table, "%06ju.sst", (uintmax_t)m->number);
+    return memmem(m->manifest, m->len, added, n) && renameat(top, name, top, table) == 0 && fsync(top) == 0;
+}
+
+static bool drop(int top, const char *name, const struct missed *m)
+{
+    (void)m;
     (void)unlinkat(top, name, 0);
     return false;
 }
@@ -138,9 +163,20 @@ static uint64_t missing_table(const char *sentence)
 
 bool stm_rocks_mend(const char *dir, const char *sentence)
 {
-    uint64_t number = missing_table(sentence);
+    struct missed m = {.number = missing_table(sentence)};
+    int fd = open_manifest(dir);
+    uint8_t *bytes = fd < 0 ? NULL : read_manifest(fd, &m.len);
+    bool mended = false;
 
-    return number > 0 ? each_unsure(dir, give_name, number) : cut_torn_record(dir);
+    m.manifest = bytes;
+    if (bytes && m.number > 0)
+        mended = each_unsure(dir, give_name, &m);
+    else if (bytes)
+        mended = cut_torn_record(fd, bytes, m.len);
+    free(bytes);
+    if (fd >= 0)
+        close(fd);
+    return mended;
 }
 
 void stm_rocks_keep_unsure(const char *dir, const char *path)
@@ -155,7 +191,7 @@ void stm_rocks_keep_unsure(const char *dir, const char *path)
 
 void stm_rocks_drop_unsure(const char *dir)
 {
-    (void)each_unsure(dir, drop, 0);
+    (void)each_unsure(dir, drop, NULL);
 }
 
 static bool ends_with(const char *s, const char *end)
