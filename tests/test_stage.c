@@ -299,6 +299,92 @@ static void large_drafts_lie_in_a_named_file_that_goes_with_them(void **state)
     rmdir(dir);
 }
 
+/* What a daemon that is killed leaves, and the next one finds: at any moment between two changes. */
+static void a_kept_stage_can_be_reopened(void **state)
+{
+    char dir[] = "/tmp/stemma-kept-XXXXXX";
+    struct base b = {.bytes = malloc(MAX)};
+    uint64_t size = MAX / 2, seed = 4711;
+    uint8_t *model = calloc(1, MAX);
+    struct stm_stage_base base = {.size = size, .data = size, .read = read_base, .arg = &b};
+    struct stm_stage st = {.fd = -1, .keep = true};
+    (void)state;
+
+    assert_non_null(mkdtemp(dir));
+    fill(b.bytes, MAX, seed);
+    memcpy(model, b.bytes, size);
+    assert_int_equal(stm_stage_init(&st, &base, dir, 7), 0);
+    for (int i = 0; i < 60; i++) {
+        size = change(&st, model, size, &seed);
+        uint64_t base_len = st.base_len;
+        st.leave = true; /* the files stay as they are, the memory is gone */
+        stm_stage_release(&st);
+        assert_int_equal(count_files(dir), 2);
+        st = (struct stm_stage){.fd = -1, .keep = true};
+        assert_int_equal(stm_stage_reopen(&st, &base, dir, 7, size, base_len), 0);
+        check(&st, model, size);
+    }
+    stm_stage_release(&st);
+    assert_int_equal(count_files(dir), 0);
+    st = (struct stm_stage){.fd = -1, .keep = true};
+    assert_int_equal(stm_stage_reopen(&st, &base, dir, 7, size, 0), -ENOENT);
+    rmdir(dir);
+    free(b.bytes);
+    free(model);
+}
+
+static void what_was_recorded_of_the_base_matters(void **state)
+{
+    char dir[] = "/tmp/stemma-kept-XXXXXX";
+    struct base b = {.bytes = malloc(MAX)};
+    struct stm_stage_base base = {.size = MAX, .data = MAX, .read = read_base, .arg = &b};
+    struct stm_stage st = {.fd = -1, .keep = true};
+    uint8_t got;
+    (void)state;
+
+    assert_non_null(mkdtemp(dir));
+    memset(b.bytes, 'b', MAX);
+    assert_int_equal(stm_stage_init(&st, &base, dir, 7), 0);
+    assert_int_equal(stm_stage_truncate(&st, 5000), 0);
+    assert_int_equal(stm_stage_truncate(&st, 100000), 0);
+    for (int wrong = 0; wrong < 2; wrong++) { /* the second is the control: bytes that were cut off come back */
+        st.leave = true;
+        stm_stage_release(&st);
+        st = (struct stm_stage){.fd = -1, .keep = true};
+        assert_int_equal(stm_stage_reopen(&st, &base, dir, 7, 100000, wrong ? MAX : 5000), 0);
+        assert_true(stm_stage_read(&st, 50000, &got, 1) == 1);
+        assert_int_equal(got, wrong ? 'b' : 0);
+    }
+    stm_stage_release(&st);
+    rmdir(dir);
+    free(b.bytes);
+}
+
+static void what_was_not_answered_may_be_cut_off(void **state)
+{
+    char dir[] = "/tmp/stemma-kept-XXXXXX", bytes[8192], got[16384];
+    struct stm_stage_base none = {.size = 0};
+    struct stm_stage st = {.fd = -1, .keep = true};
+    (void)state;
+
+    assert_non_null(mkdtemp(dir));
+    memset(bytes, 'x', sizeof bytes);
+    assert_int_equal(stm_stage_init(&st, &none, dir, 7), 0);
+    assert_int_equal(stm_stage_write(&st, 0, bytes, 5000), 0);
+    assert_int_equal(stm_stage_spill(&st), 0);
+    assert_int_equal(stm_stage_write(&st, 4000, bytes, sizeof bytes), 0); /* and the size of this one was never recorded */
+    st.leave = true;
+    stm_stage_release(&st);
+    st = (struct stm_stage){.fd = -1, .keep = true};
+    assert_int_equal(stm_stage_reopen(&st, &none, dir, 7, 5000, 0), 0);
+    assert_int_equal(stm_stage_truncate(&st, 16384), 0);
+    assert_true(stm_stage_read(&st, 0, got, sizeof got) == 16384);
+    for (size_t i = 0; i < sizeof got; i++)
+        assert_int_equal(got[i], i < 5000 ? 'x' : 0);
+    stm_stage_release(&st);
+    rmdir(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -312,6 +398,9 @@ int main(void)
         cmocka_unit_test(one_byte_far_away_costs_little),
         cmocka_unit_test(when_all_hold_too_much_only_small_ones_stay_in_memory),
         cmocka_unit_test(large_drafts_lie_in_a_named_file_that_goes_with_them),
+        cmocka_unit_test(a_kept_stage_can_be_reopened),
+        cmocka_unit_test(what_was_recorded_of_the_base_matters),
+        cmocka_unit_test(what_was_not_answered_may_be_cut_off),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
