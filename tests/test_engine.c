@@ -253,6 +253,27 @@ static void an_iterator_sees_the_store_as_it_was_when_made(void **state)
     it->ops->iter_free(it);
 }
 
+static void a_frozen_engine_stays_as_it_was(void **state)
+{
+    struct stm_engine *e = *state, *frozen;
+    struct stm_op op = kv_op_put(STM_OBJECT, "c", "no");
+
+    kv_put(e, STM_OBJECT, "a", "1");
+    kv_put(e, STM_DENTRY, "a", "2");
+    assert_int_equal(e->ops->freeze(e, &frozen), 0);
+    kv_put(e, STM_OBJECT, "a", "changed");
+    kv_put(e, STM_OBJECT, "b", "new");
+    kv_delete(e, STM_DENTRY, "a");
+    kv_expect(frozen, STM_OBJECT, "a", "1");
+    kv_expect(frozen, STM_DENTRY, "a", "2");
+    kv_expect_keys(frozen, STM_OBJECT, "", "", "a");
+    kv_expect_keys(frozen, STM_DENTRY, "", "", "a");
+    assert_int_equal(frozen->ops->commit(frozen, &op, 1, false), -EROFS);
+    kv_expect_keys(e, STM_OBJECT, "", "", "a b"); /* control: the engine itself went on */
+    frozen->ops->free(frozen);
+    kv_expect(e, STM_OBJECT, "a", "changed");
+}
+
 static void the_bounds_of_an_iterator_are_copied(void **state)
 {
     char lower[] = "b", upper[] = "d";
@@ -454,6 +475,7 @@ static int run_contract(const struct kind *kind)
         ON(seeks_find_the_next_and_the_previous_key),
         ON(seeks_beyond_the_bounds_stop_at_the_bounds),
         ON(an_iterator_sees_the_store_as_it_was_when_made),
+        ON(a_frozen_engine_stays_as_it_was),
         ON(the_bounds_of_an_iterator_are_copied),
         ON(an_ingestion_is_seen_when_it_is_finished),
         ON(an_aborted_or_empty_ingestion_leaves_nothing),
