@@ -16,6 +16,7 @@
 
 enum {
     TICK_MS = 100,
+    IDLE_MS = 30000, /* between two looks whether a pass is due */
     TICKS_A_SECOND = 1000 / TICK_MS,
     YIELD_TICKS = 20,     /* requests may keep it from reading for so many ticks in a row */
     SAVE_TICKS = 600,     /* how often it writes down where it is */
@@ -41,13 +42,14 @@ struct stm_scrubber {
     int yielded, unsaved;
 };
 
-/* Waits for a tick; false when it is time to end. */
-static bool wait_tick(struct stm_scrubber *s)
+/* Waits; false when it is time to end. */
+static bool wait_ms(struct stm_scrubber *s, int ms)
 {
     struct timespec until;
 
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += TICK_MS * 1000000L;
+    until.tv_sec += ms / 1000;
+    until.tv_nsec += ms % 1000 * 1000000L;
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&s->lock);
@@ -130,7 +132,7 @@ static void *run(void *arg)
 
     (void)setpriority(PRIO_PROCESS, (id_t)tid, NICE);
     (void)syscall(SYS_ioprio_set, 1, 0, IDLE_CLASS);
-    while (wait_tick(s)) {
+    while (wait_ms(s, is_due(s) ? TICK_MS : IDLE_MS)) {
         if (is_due(s) && !gives_way(s))
             read_on(s);
     }
