@@ -476,6 +476,8 @@ int stm_daemon_serve(const struct stm_daemon *setup)
     left = (unsigned)code + 1;
     if (d.run_err == 0)
         left |= STM_LEFT_FINAL;
+    else if (d.ready)
+        stm_guardian_ensure(&d.guardian, setup, d.handover);
     atomic_store(&d.handover->left, left);
     return code;
 }

@@ -7,6 +7,7 @@
 #include "stemma_fs/handover.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
@@ -76,4 +77,17 @@ void stm_guardian_replace(struct stm_guardian *g, const struct stm_daemon *d, st
         g->process = (int)syscall(SYS_pidfd_open, g->child, 0);
     stm_log(STM_FS_WARNING, "supervisor_lost", "started_pid=%d%s%s", (int)g->child, err < 0 ? " error=" : "",
             err < 0 ? strerror(-err) : "");
+}
+
+static bool is_gone(const struct stm_guardian *g)
+{
+    struct pollfd p = {.fd = g->process, .events = POLLIN};
+
+    return g->process < 0 || poll(&p, 1, 0) > 0;
+}
+
+void stm_guardian_ensure(struct stm_guardian *g, const struct stm_daemon *d, struct stm_handover *h)
+{
+    for (int i = 0; i < 2 && is_gone(g); i++) /* the first may only collect one that this process had started */
+        stm_guardian_replace(g, d, h);
 }

@@ -19,6 +19,8 @@ struct stm_guardian {
 
 /* The one that has started this process. */
 void stm_guardian_find(struct stm_guardian *g, const struct stm_handover *h);
+/* Before this process ends and leaves the mount to the next daemon: somebody must be there to start it. */
+void stm_guardian_ensure(struct stm_guardian *g, const struct stm_daemon *d, struct stm_handover *h);
 /* Starts another. If that fails, process stays -1: try again after a while. */
 void stm_guardian_replace(struct stm_guardian *g, const struct stm_daemon *d, struct stm_handover *h);
 
