@@ -462,12 +462,14 @@ class Machine:
             return op[1] != 0 and op[3] == op[4] == -1
         if op[0] == "mknod":
             return not stat.S_ISREG(op[3]) and op[3] >> 12 != 0 and re.search(r"\.swp$|(^|/)\.#[^/]*$", op[2])
-        if op[0] not in OPENS:
+        if op[0] not in OPENS + ("openat",):
             return False
         try:
+            if op[0] == "openat":
+                return kind_of(os.stat(op[4], dir_fd=self.here.slots[op[3]])) == "device"
             kind = kind_of(os.stat(self.here.p(op[2 + PATHS[op[0]][0]])))
             return kind == "device" or (kind == "fifo" and op[0] == "save") or (kind != "dir" and op[0] == "open" and op[4] & os.O_PATH)
-        except OSError:
+        except (OSError, KeyError):
             return False
 
     def lied(self, kind, value, wrong):
