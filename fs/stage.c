@@ -458,19 +458,16 @@ int stm_stage_write(struct stm_stage *st, uint64_t off, const void *buf, size_t 
 /* How far from off the map says the same, at most len. */
 static size_t run_length(const struct stm_stage *st, uint64_t off, size_t len, bool *ret_written)
 {
-    uint64_t block = off / STM_STAGE_BLOCK, end = (block + 1) * STM_STAGE_BLOCK;
-    bool written = map_get(st, block);
+    uint64_t block = off / STM_STAGE_BLOCK, stop = (off + len + STM_STAGE_BLOCK - 1) / STM_STAGE_BLOCK;
 
-    while (end < off + len && map_get(st, end / STM_STAGE_BLOCK) == written)
-        end += STM_STAGE_BLOCK;
-    *ret_written = written;
+    *ret_written = map_get(st, block);
+    uint64_t end = map_find(st, block, stop, !*ret_written) * STM_STAGE_BLOCK;
     return end - off < len ? (size_t)(end - off) : len;
 }
 
 int64_t stm_stage_read(struct stm_stage *st, uint64_t off, void *buf, size_t len)
 {
     uint8_t *to = buf;
-    size_t done = 0;
 
     if (off >= st->size)
         return 0;
@@ -480,13 +477,12 @@ int64_t stm_stage_read(struct stm_stage *st, uint64_t off, void *buf, size_t len
         memcpy(buf, st->mem + off, len);
         return (int64_t)len;
     }
-    while (done < len) {
+    for (size_t n, done = 0; done < len; done += n) {
         bool written;
-        size_t n = run_length(st, off + done, len - done, &written);
+        n = run_length(st, off + done, len - done, &written);
         int err = written ? pread_zero(st->fd, to + done, n, off + done) : read_below(st, off + done, to + done, n);
         if (err < 0)
             return err;
-        done += n;
     }
     return (int64_t)len;
 }
@@ -592,9 +588,12 @@ int stm_stage_extent(const struct stm_stage *st, uint64_t off, uint64_t *ret_fro
 uint64_t stm_stage_data(const struct stm_stage *st)
 {
     struct stat file;
+    uint64_t from = 0, to = 0;
 
     if (st->fd < 0 || fstat(st->fd, &file) < 0)
         return st->size;
     uint64_t data = (uint64_t)file.st_blocks * 512 + (st->base.data < st->base_len ? st->base.data : st->base_len);
+    if (data == 0 && stm_stage_extent(st, 0, &from, &to) == 0)
+        data = to - from; /* not yet counted below: a file of no blocks would be taken for one hole */
     return data < st->size ? data : st->size;
 }
