@@ -3,7 +3,10 @@
 
 #include "log.h"
 
-enum { PAUSE_TICKS = 30 }; /* between two tries */
+#include <errno.h>
+
+/* Between two tries. Room that has just been made is not always there yet: a filesystem may give it out after its next commit. */
+enum { PAUSE_TICKS = 30, SHORT_TICKS = 2 };
 
 static void log_change(const struct stm_health *h)
 {
@@ -26,6 +29,12 @@ bool stm_health_tick(struct stm_health_watch *w, struct stm_store *store)
     w->last = h;
     if (!h.reopen || w->wait-- > 0)
         return false;
-    w->wait = PAUSE_TICKS;
-    return !h.read_only || stm_store_reopen(store) < 0;
+    w->wait = h.read_only && h.error == -ENOSPC ? SHORT_TICKS : PAUSE_TICKS;
+    if (!h.read_only)
+        return true;
+    int err = stm_store_reopen(store);
+    if (err < 0)
+        stm_log(STM_FS_WARNING, "store_reopen_failed", "error=\"%s\" consequence=\"it can only be read; tried again in %d s\"",
+                stm_error_text(err), w->wait + 1);
+    return false;
 }
