@@ -380,7 +380,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (st.records[i].space == STM_VERSION && st.records[i].key.len == 16)
             check_version(&st, &st.records[i]);
     }
-    if (size % 4 == 0 && st.count <= FSCK_RECORDS_MAX) /* it clears 16 MiB for each range of ids that is used */
+    if (size % 16 == 0 && st.count <= FSCK_RECORDS_MAX) /* it clears 16 MiB for each range of ids that is used */
         check_and_repair(&st);
     change_all(&st);
     read_all(&st);
