@@ -32,6 +32,8 @@ struct stm_done;
 struct stm_orphans;
 struct stm_remains;
 
+enum { STM_DAMAGED = 64 };
+
 struct stm_fs {
     /* immutable after stm_fs_mount */
     struct stm_store *store;
@@ -77,6 +79,7 @@ struct stm_fs {
     _Atomic bool mounted;
     /* atomic */
     _Atomic uint64_t requests, errors, invalidations, draft_bytes;
+    _Atomic uint64_t damaged[STM_DAMAGED]; /* nodes that were logged as damaged last, by number modulo: one line each, not one a request */
     _Atomic uint64_t next_handle;
     _Atomic uint64_t fresh[STM_FRESH_SLOTS];
 };

@@ -23,13 +23,19 @@ void stm_reply_err(fuse_req_t req, int err)
     fuse_reply_err(req, stm_errno_of(err));
 }
 
+/* A program that meets damage asks again, and again; who reads the log needs to hear of each thing once. */
+static bool is_news(struct stm_fs *fs, uint64_t ino, int err)
+{
+    return err != STM_E_CORRUPT || atomic_exchange_explicit(&fs->damaged[ino % STM_DAMAGED], ino, memory_order_relaxed) != ino;
+}
+
 void stm_reply_fail(fuse_req_t req, const char *op, uint64_t ino, int err)
 {
     struct stm_fs *fs = stm_fs_of(req);
     int number = stm_errno_of(err);
 
     /* A full disk, and an engine that cannot write, have one line for all (stm_store_health). */
-    if ((number == EIO && err != stm_store_failing(fs->store)) || number == ENOMEM)
+    if (((number == EIO && err != stm_store_failing(fs->store)) || number == ENOMEM) && is_news(fs, ino, err))
         stm_fs_log(fs, STM_FS_ERROR, "request_failed", "op=%s node=%#llx error=\"%s\" consequence=\"answered %s\"", op,
                    (unsigned long long)ino, stm_error_text(err), strerrorname_np(number));
     stm_reply_err(req, err);
