@@ -2,6 +2,7 @@
 #include "client.h"
 
 #include "command.h"
+#include "mountinfo.h"
 #include "process.h"
 #include "wire.h"
 
@@ -15,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LOCK_TRIES = 30, LOCK_PAUSE_MS = 100, REACH_TRIES = 400, REACH_PAUSE_MS = 25, DAEMONS_TRIED = 5 };
+enum { LOCK_TRIES = 30, LOCK_PAUSE_MS = 100, REACH_TRIES = 400, REACH_PAUSE_MS = 25, DAEMONS_TRIED = 5, LOOKS = 10 };
 
 int stm_socket_address(const char *store, struct sockaddr_un *ret, int *ret_dir)
 {
@@ -55,11 +56,35 @@ static void pause_ms(int ms)
     (void)nanosleep(&t, NULL);
 }
 
+static bool is_mounted(const char *store)
+{
+    struct stm_mount m = {0};
+    char *text = NULL;
+    bool found = stm_mountinfo_read(&text) == 0 && stm_mount_of(text, store, NULL, &m) == 1;
+
+    stm_mount_release(&m);
+    free(text);
+    return found;
+}
+
+/* A supervisor that is just being replaced has no command line for a moment, so a mount gets a second look. */
+static bool will_be_served(const char *store)
+{
+    for (int i = 0; i < LOOKS; i++) {
+        if (stm_process_supervisor(store) > 0)
+            return true;
+        if (!is_mounted(store))
+            return false;
+        pause_ms(REACH_PAUSE_MS);
+    }
+    return false;
+}
+
 int stm_client_reach(const char *store)
 {
     int fd = stm_client_connect(store);
 
-    for (int i = 0; fd == -ENOENT && stm_process_supervisor(store) > 0; i++) {
+    for (int i = 0; fd == -ENOENT && will_be_served(store); i++) {
         if (i == REACH_TRIES)
             return -ETIMEDOUT;
         pause_ms(REACH_PAUSE_MS);
@@ -74,7 +99,7 @@ bool stm_client_daemon_gone(const char *store)
 
     if (fd >= 0)
         close(fd);
-    return fd == -ENOENT && stm_process_supervisor(store) == 0;
+    return fd == -ENOENT && !will_be_served(store);
 }
 
 int stm_client_holder(const char *store)
