@@ -114,7 +114,8 @@ class Saver(Worker):
         except Lost:
             self.last[name][-1].append("lost")
             if chain is None and os.path.exists(path):
-                self.chains[name] = [sha(b"")]  # it was made, and not written
+                self.chains[name] = [sha(b"")]  # it was made, and not written: an empty version, when it is released
+                until(lambda: count(path) == 1, "the empty first version", 20)
             return
         if chain is None:
             self.chains[name] = [sha(data)]
