@@ -148,6 +148,14 @@ int stm_draft_spill(struct stm_fs *fs, struct stm_file *f)
     return err;
 }
 
+int stm_draft_flush(struct stm_fs *fs, struct stm_file *f, const struct stm_draft_commit *how)
+{
+    struct stm_draft *d = &f->draft;
+    int err = stm_draft_commit(fs, f, how);
+
+    return err == 0 && f->slot && d->unlinked && d->dirty ? stm_stage_spill(&d->data) : err;
+}
+
 /* The content changed now. mtime strictly increases from write to write; one that was set to the far future gives way to the clock. */
 static void touch(struct stm_fs *fs, struct stm_draft *d)
 {

@@ -120,7 +120,9 @@ struct stm_draft_commit {
     bool sync, final;
 };
 STM_MUST_CHECK int stm_draft_commit(struct stm_fs *fs, struct stm_file *f, const struct stm_draft_commit *how);
-/* The same for a nameless object; ret: the object that lost its name. */
+/* The same, and what is in no version, since the file has no name, goes on with the next daemon: to the stage file. */
+STM_MUST_CHECK int stm_draft_flush(struct stm_fs *fs, struct stm_file *f, const struct stm_draft_commit *how);
+/* Commits for a nameless object; ret: the object that lost its name. */
 STM_MUST_CHECK int stm_draft_replace(struct stm_fs *fs, struct stm_file *f, const struct stm_draft_commit *how, uint64_t *ret_replaced);
 /* Gives a nameless object its first name, by name, with what was written so far as its version: one commit. -ENOENT: it is to replace another. */
 STM_MUST_CHECK int stm_draft_name(struct stm_fs *fs, struct stm_file *f, const struct stm_draft_commit *how,

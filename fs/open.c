@@ -463,7 +463,7 @@ static void save(fuse_req_t req, uint64_t object, const struct fuse_file_info *f
     }
     bool replace = r.f->draft.replace && r.f->draft.dirty;
     bool clean = !r.f->draft.dirty || r.f->draft.unlinked;
-    err = stm_draft_commit(fs, r.f, &(struct stm_draft_commit){.unique = r.who.unique, .sync = sync});
+    err = stm_draft_flush(fs, r.f, &(struct stm_draft_commit){.unique = r.who.unique, .sync = sync});
     if (!sync)
         r.f->draft.flushed = true;
     stm_file_unlock(r.f);
