@@ -145,8 +145,8 @@ static void process_watched(struct stm_fs *fs, struct worker *w)
 }
 
 /*
- * Where a daemon is killed while the kernel copies a request to it, a page of the buffer that is not there yet makes the kernel answer EIO, and
- * not ask again: so the pages are there from the start. libfuse makes the buffer itself where there is none.
+ * Where a daemon is killed while the kernel copies a request to it, a page of the buffer that is not there yet seems to make the kernel
+ * answer EIO, and not ask again: so the pages are there from the start. libfuse makes the buffer itself where there is none.
  */
 static void buffer_in_memory(struct worker *w)
 {

@@ -215,6 +215,9 @@ void stm_do_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, str
         done += (size_t)n;
     }
     free(c.buf);
+    if (n < 0 && done > 0) /* the caller asks again for the rest, and hears then */
+        stm_fs_log(fs, STM_FS_WARNING, "copy_cut_short", "node=%#llx done=%zu of=%zu error=\"%s\"", (unsigned long long)ino_out, done, len,
+                   stm_error_text((int)n));
     if (n < 0 && done == 0)
         stm_reply_fail(req, "copy_file_range", ino_out, (int)n);
     else
