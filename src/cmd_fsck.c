@@ -86,8 +86,8 @@ static int64_t now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* Also how it is noticed that nobody waits for the answer any more: an empty piece cannot be sent then. */
-static bool tell_progress(void *arg, const char *phase, uint64_t done, uint64_t total)
+/* Also how it is noticed that nobody waits for the answer any more, or that the daemon ends: an empty piece cannot be sent then. */
+static bool tell_progress(void *arg, const char *phase, uint64_t done, uint64_t total, uint64_t bytes)
 {
     struct checking *c = arg;
     int64_t now = now_ms();
@@ -96,10 +96,12 @@ static bool tell_progress(void *arg, const char *phase, uint64_t done, uint64_t 
     if (c->gone || now - c->beat_ms < HEARTBEAT_MS)
         return !c->gone;
     c->beat_ms = now;
-    if (c->show && total > 0)
-        snprintf(text, sizeof(text), "\r\033[K%s: %llu records of about %llu", phase, (unsigned long long)done, (unsigned long long)total);
+    if (c->show && total >= done)
+        snprintf(text, sizeof(text), "\r\033[K%s: %llu records of about %llu, %llu MiB", phase, (unsigned long long)done,
+                 (unsigned long long)total, (unsigned long long)(bytes >> 20));
     else if (c->show)
-        snprintf(text, sizeof(text), "\r\033[K%s: %llu records", phase, (unsigned long long)done);
+        snprintf(text, sizeof(text), "\r\033[K%s: %llu records, %llu MiB", phase, (unsigned long long)done,
+                 (unsigned long long)(bytes >> 20));
     c->shown = c->show;
     c->gone = c->env->out->err != 0 || c->env->out->write(c->env->out->arg, STM_CHANNEL_ERR, text, strlen(text)) < 0;
     return !c->gone;

@@ -47,10 +47,20 @@ struct stm_server {
 
 /* ---- answering ---- */
 
+static bool has_hung_up(int fd, short how)
+{
+    struct pollfd p = {.fd = fd, .events = how};
+
+    return poll(&p, 1, 0) == 1 && (p.revents & (how | POLLHUP | POLLERR)) != 0;
+}
+
+/* Nothing to send is how a request that takes long asks whether it should go on: not when the client has gone, or the daemon ends. */
 static int send_channel(void *arg, enum stm_channel channel, const void *data, size_t len)
 {
     const struct connection *c = arg;
 
+    if (len == 0)
+        return has_hung_up(c->fd, 0) ? -EPIPE : 0;
     return stm_wire_send_all(c->fd, channel == STM_CHANNEL_OUT ? STM_WIRE_OUT : STM_WIRE_ERR, data, len);
 }
 
@@ -92,9 +102,7 @@ static int next_data(void *arg, struct stm_slice *ret)
 static void drop_gone_locked(struct stm_server *s)
 {
     for (int i = 0; i < s->waiting;) {
-        struct pollfd p = {.fd = s->waiters[i], .events = POLLRDHUP};
-
-        if (poll(&p, 1, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0) {
+        if (has_hung_up(s->waiters[i], POLLRDHUP)) {
             close(s->waiters[i]);
             s->waiters[i] = s->waiters[--s->waiting];
         } else {

@@ -21,8 +21,7 @@ static int run_passes(struct stm_fsck *f)
 
     for (size_t i = 0; err == 0 && i < sizeof passes / sizeof passes[0]; i++) {
         f->phase = passes[i].phase;
-        if (f->opt->progress && !f->opt->progress(f->opt->arg, f->phase, f->result->records, f->total))
-            err = -ECANCELED;
+        err = stm_fsck_go_on(f);
         if (err == 0)
             err = passes[i].run(f);
     }

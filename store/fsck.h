@@ -112,6 +112,9 @@ struct stm_fsck {
 
 /* ---- scanning ---- */
 
+/* Tells how far the check (a struct stm_fsck) is: 0, or -ECANCELED to stop it. */
+STM_MUST_CHECK int stm_fsck_go_on(void *fsck);
+
 /* Positions an iterator that failed at a damaged block after `last` where reading works again: as iter_seek. */
 STM_MUST_CHECK int stm_seek_past(struct stm_iter *it, struct stm_slice last);
 /* key and payload are borrowed. 0 to go on, or an error. */

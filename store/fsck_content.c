@@ -100,7 +100,7 @@ static int check_chunked(struct stm_fsck *f, const struct stm_version *ver)
 
     if (err < 0 || (f->opt->quick && !bad))
         return err;
-    int fit = bad ? 0 : stm_content_verify(f->frozen, ver, &f->result->bytes);
+    int fit = bad ? 0 : stm_content_verify(f->frozen, ver, &f->result->bytes, stm_fsck_go_on, f);
     f->result->contents++;
     if (fit != 0)
         return fit < 0 ? fit : content_fine(f, ver);

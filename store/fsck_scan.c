@@ -157,6 +157,14 @@ static int pass_damage(struct stm_fsck *f, const struct stm_scan *s, struct stm_
 
 /* ---- scanning ------------------------------------------------------------------------------------------------------------ */
 
+int stm_fsck_go_on(void *fsck)
+{
+    struct stm_fsck *f = fsck;
+    const struct stm_fsck_result *r = f->result;
+
+    return !f->opt->progress || f->opt->progress(f->opt->arg, f->phase, r->records, f->total, r->bytes) ? 0 : -ECANCELED;
+}
+
 static int one(struct stm_fsck *f, const struct stm_scan *s, const struct stm_iter *it, struct stm_buf *last)
 {
     struct stm_slice key, value, payload;
@@ -166,9 +174,9 @@ static int one(struct stm_fsck *f, const struct stm_scan *s, const struct stm_it
     if (err < 0)
         return err;
     f->result->records++;
-    if (f->result->records % PROGRESS_EVERY == 0 && f->opt->progress &&
-        !f->opt->progress(f->opt->arg, f->phase, f->result->records, f->total))
-        return -ECANCELED;
+    err = f->result->records % PROGRESS_EVERY == 0 ? stm_fsck_go_on(f) : 0;
+    if (err < 0)
+        return err;
     err = stm_frame_open(s->space, key, value, &payload);
     if (err == STM_E_NEWER_FORMAT)
         return err;

@@ -259,8 +259,17 @@ int stm_chunk_wanted(struct stm_store *s, uint64_t segment, uint32_t index, stru
 
 /* ---- contents ------------------------------------------------------------------------------------------------------------------ */
 
+/* A content that is being hashed. */
+struct hashing {
+    struct stm_hasher *h;
+    uint8_t *piece;
+    uint64_t *bytes;
+    int (*go_on)(void *arg);
+    void *arg;
+};
+
 /* Hashes the content, leaving holes out. */
-static int hash_content(struct stm_store *s, const struct stm_version *ver, uint8_t *piece, struct stm_hasher *h)
+static int hash_content(struct stm_store *s, const struct stm_version *ver, const struct hashing *now)
 {
     uint64_t off = 0, from, to, size = ver->row.size;
     int err = 0;
@@ -270,31 +279,33 @@ static int hash_content(struct stm_store *s, const struct stm_version *ver, uint
         if (err == 0 && (from < off || to < from || (from == to && from != size)))
             err = STM_E_CORRUPT;
         if (err == 0 && from > off)
-            stm_hasher_zeros(h, from - off);
+            stm_hasher_zeros(now->h, from - off);
         for (off = from; err == 0 && off < to;) {
-            int64_t n = stm_content_read(s, ver, off, piece, to - off < PIECE ? (size_t)(to - off) : PIECE);
-            if (n > 0)
-                stm_hasher_update(h, stm_slice(piece, (size_t)n));
-            off += n > 0 ? (uint64_t)n : 0;
-            err = n > 0 ? 0 : n == 0 || n == -ESTALE ? STM_E_CORRUPT : (int)n;
+            int64_t n = stm_content_read(s, ver, off, now->piece, to - off < PIECE ? (size_t)(to - off) : PIECE);
+            if (n <= 0) {
+                err = n == 0 || n == -ESTALE ? STM_E_CORRUPT : (int)n;
+                continue;
+            }
+            stm_hasher_update(now->h, stm_slice(now->piece, (size_t)n));
+            off += (uint64_t)n;
+            *now->bytes += (uint64_t)n;
+            err = now->go_on ? now->go_on(now->arg) : 0;
         }
     }
     return err;
 }
 
-int stm_content_verify(struct stm_store *s, const struct stm_version *ver, uint64_t *bytes)
+int stm_content_verify(struct stm_store *s, const struct stm_version *ver, uint64_t *bytes, int (*go_on)(void *arg), void *arg)
 {
-    struct stm_hasher *h = stm_hasher_new();
-    uint8_t *piece = malloc(PIECE);
-    int err = h && piece ? hash_content(s, ver, piece, h) : -ENOMEM;
+    struct hashing now = {stm_hasher_new(), malloc(PIECE), bytes, go_on, arg};
+    int err = now.h && now.piece ? hash_content(s, ver, &now) : -ENOMEM;
 
     if (err == 0) {
-        struct stm_hash got = stm_hasher_digest(h);
+        struct stm_hash got = stm_hasher_digest(now.h);
         err = stm_hash_eq(&got, &ver->row.hash);
     }
-    stm_hasher_free(h);
-    free(piece);
-    *bytes += ver->data;
+    stm_hasher_free(now.h);
+    free(now.piece);
     return err == STM_E_CORRUPT ? 0 : err;
 }
 
@@ -396,7 +407,7 @@ static int release_versions(struct stm_store *s)
         if (i.key.len != 16 || i.q.reason != STM_QUARANTINE_PARTS ||
             stm_version_load(&v, stm_get_u64(i.key.bytes), ~stm_get_u64(i.key.bytes + 8), &ver) < 0)
             continue;
-        err = stm_content_verify(s, &ver, &bytes);
+        err = stm_content_verify(s, &ver, &bytes, NULL, NULL);
         stm_version_release(&ver);
         if (err > 0)
             err = stm_update(s, &change, build_release, &i, NULL);

@@ -46,8 +46,12 @@ struct stm_healing {
 STM_MUST_CHECK int stm_heal_build(struct stm_txn *t, void *arg);
 /* The bytes of a place that cannot be read, malloc'd, from another place that has them. -ENOENT. */
 STM_MUST_CHECK int stm_chunk_twin(struct stm_store *s, const struct stm_place *place, uint8_t **ret);
-/* Do the version's bytes have the hash that it says? 1, 0 (also when they cannot be read), or an error. Adds to *bytes what was read. */
-STM_MUST_CHECK int stm_content_verify(struct stm_store *s, const struct stm_version *ver, uint64_t *bytes);
+/*
+ * Do the version's bytes have the hash that it says? 1, 0 (also when they cannot be read), or an error. Adds to *bytes what was read. After
+ * each MiB go_on(arg) is asked (NULL: nobody); it ends with what that returns, unless it is 0.
+ */
+STM_MUST_CHECK int stm_content_verify(struct stm_store *s, const struct stm_version *ver, uint64_t *bytes, int (*go_on)(void *arg),
+                                      void *arg);
 /* The list that a reference's owner has (the 13 bytes after the chunk in a key of chunkref): -ENOENT, STM_E_CORRUPT. */
 STM_MUST_CHECK int stm_ref_list(const struct stm_view *v, const uint8_t *owner, struct stm_buf *ret);
 /* What a chunk should hold, as one of the lists that use it says. -ENOENT: none does. */

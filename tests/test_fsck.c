@@ -400,10 +400,51 @@ static void each_kind_of_damage_is_found_and_repaired(void **state)
             try_damage(&damages[i], i % 2);
 }
 
+struct patience {
+    unsigned asked, gives_up; /* after so many questions; 0: never */
+};
+
+static bool be_patient(void *arg, const char *phase, uint64_t done, uint64_t total, uint64_t bytes)
+{
+    struct patience *p = arg;
+
+    (void)phase, (void)done, (void)total, (void)bytes;
+    return ++p->asked != p->gives_up;
+}
+
+/* However few records there are: a large content is not read to its end for nobody. */
+static void a_check_can_be_stopped_anywhere(void **state)
+{
+    enum { MIB = 1 << 20, SIZE = 8 * MIB };
+    struct stage *s = *state;
+    struct patience small = {0}, large = {0};
+    struct stm_fsck_options opt = {.progress = be_patient, .arg = &small};
+    struct stm_fsck_result r;
+    uint8_t *content = malloc(SIZE);
+
+    assert_non_null(content);
+    for (size_t i = 0; i < SIZE; i++)
+        content[i] = (uint8_t)(s->bytes[i % STAGE_BIG] ^ (i / STAGE_BIG));
+    assert_int_equal(stm_fsck(s->w.store, &opt, &r), 0);
+    assert_int_equal(world_try_save(&s->w, s->big, stm_slice(content, SIZE), 0), 0);
+    free(content);
+    opt.arg = &large;
+    assert_int_equal(stm_fsck(s->w.store, &opt, &r), 0);
+    assert_true(large.asked >= small.asked + SIZE / MIB);
+    for (unsigned i = 1; i <= large.asked; i++) {
+        struct patience p = {.gives_up = i};
+        opt.arg = &p;
+        assert_int_equal(stm_fsck(s->w.store, &opt, &r), -ECANCELED);
+        assert_int_equal(p.asked, i);
+    }
+    stage_expect_clean(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_sound_store_is_clean, stage_new, stage_free),
+        cmocka_unit_test_setup_teardown(a_check_can_be_stopped_anywhere, stage_new, stage_free),
         cmocka_unit_test(each_kind_of_damage_is_found_and_repaired),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

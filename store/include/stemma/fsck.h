@@ -53,8 +53,11 @@ struct stm_fsck_options {
     bool repair, dry_run; /* dry_run: repairs nothing, says what would be repaired */
     bool quick;           /* records only: no chunk is unpacked, no large content hashed */
     void (*finding)(void *arg, const struct stm_finding *finding);
-    /* Now and then: what is being read, how many records of about how many (0: not known) were read. false: stop (-ECANCELED). */
-    bool (*progress)(void *arg, const char *phase, uint64_t done, uint64_t total);
+    /*
+     * Often, in a large content after each MiB: what is being read, how many records of about how many (0: not known), how many bytes. false:
+     * stop (-ECANCELED).
+     */
+    bool (*progress)(void *arg, const char *phase, uint64_t done, uint64_t total, uint64_t bytes);
     /*
      * Runs commit(commit_arg) where somebody caches what is stored: an entry (parent and name, or parent 0) and an object (or 0) will
      * change. Returns commit's result. NULL: it is simply run.
