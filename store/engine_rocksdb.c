@@ -40,6 +40,7 @@ struct rocks {
 
 struct rocks_iter {
     struct stm_iter base;
+    bool frozen;
     rocksdb_readoptions_t *read; /* RocksDB points into it as long as the iterator lives */
     rocksdb_iterator_t *it;
     uint8_t bounds[]; /* lower, upper */
@@ -76,7 +77,7 @@ static int rocks_get(struct stm_engine *e, enum stm_space space, struct stm_slic
     rocksdb_pinnableslice_t *pin = rocksdb_get_pinned_cf(r->db, r->options.read, r->families[space], key.data, key.len, &sentence);
 
     if (!pin)
-        return sentence ? stm_rocks_error(sentence) : -ENOENT;
+        return sentence ? stm_rocks_read_error(sentence, r->frozen != NULL) : -ENOENT;
     size_t len;
     const char *value = rocksdb_pinnableslice_value(pin, &len);
     int err = stm_buf_set(ret, value, len);
@@ -141,6 +142,7 @@ static int rocks_iter_new(struct stm_engine *e, enum stm_space space, struct stm
     if (!it)
         return -ENOMEM;
     it->base.ops = &rocks_ops;
+    it->frozen = r->frozen != NULL;
     it->read = rocksdb_readoptions_create();
     if (lower.len > 0) {
         memcpy(it->bounds, lower.data, lower.len);
@@ -168,7 +170,7 @@ static int position(const struct rocks_iter *it)
         return 1;
     char *sentence = NULL;
     rocksdb_iter_get_error(it->it, &sentence);
-    return stm_rocks_error(sentence);
+    return stm_rocks_read_error(sentence, it->frozen);
 }
 
 static int rocks_iter_seek(struct stm_iter *base, struct stm_slice key)

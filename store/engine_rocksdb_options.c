@@ -56,6 +56,13 @@ int stm_rocks_error(char *sentence)
     return err;
 }
 
+int stm_rocks_read_error(char *sentence, bool frozen)
+{
+    int err = stm_rocks_error(sentence);
+
+    return err == -EIO && frozen ? STM_E_CORRUPT : err;
+}
+
 /* Options */
 
 /* Which tables of a space get a filter: a get that finds nothing is the usual case, or the exception (then the last level needs none). */

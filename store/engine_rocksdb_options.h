@@ -27,6 +27,11 @@ void stm_rocks_options_release(struct stm_rocks_options *o);
 
 /* Takes the sentence that RocksDB left in its errptr: 0 for NULL, else the error. -ENOENT only for a database that is not there. */
 int stm_rocks_error(char *sentence);
+/*
+ * The same for reading. Who looks at a frozen engine looks for damage, and goes on behind it: there a block that the disk does not give back
+ * (-EIO) is damage, too (STM_E_CORRUPT).
+ */
+int stm_rocks_read_error(char *sentence, bool frozen);
 
 /* ---- engine_rocksdb_manifest.c: the directory of a database as accidents leave it ---- */
 

@@ -115,8 +115,11 @@ struct stm_fsck {
 /* Tells how far the check (a struct stm_fsck) is: 0, or -ECANCELED to stop it. */
 STM_MUST_CHECK int stm_fsck_go_on(void *fsck);
 
-/* Positions an iterator that failed at a damaged block after `last` where reading works again: as iter_seek. */
-STM_MUST_CHECK int stm_seek_past(struct stm_iter *it, struct stm_slice last);
+/*
+ * Positions an iterator that failed with `error` (STM_E_CORRUPT; or -EIO, when the disk does not give a block back) after `last` where reading
+ * works again: as iter_seek.
+ */
+STM_MUST_CHECK int stm_seek_past(struct stm_iter *it, struct stm_slice last, int error);
 /* key and payload are borrowed. 0 to go on, or an error. */
 typedef int stm_scan_fn(struct stm_fsck *f, struct stm_slice key, struct stm_slice payload);
 /*

@@ -84,28 +84,28 @@ static int seek_number(struct stm_iter *it, unsigned __int128 n)
     return it->ops->iter_seek(it, stm_key_slice(&k));
 }
 
-int stm_seek_past(struct stm_iter *it, struct stm_slice last)
+int stm_seek_past(struct stm_iter *it, struct stm_slice last, int error)
 {
     unsigned __int128 from = number_of(last), low = 0, high = 0;
-    int more = STM_E_CORRUPT;
+    int more = error;
 
-    for (int i = 0; i < NUMBER_BYTES * 8 && more == STM_E_CORRUPT; i++) {
+    for (int i = 0; i < NUMBER_BYTES * 8 && more == error; i++) {
         low = high;
         high = (unsigned __int128)1 << i;
         if (high > ~(unsigned __int128)0 - from)
             return 0;
         more = seek_number(it, from + high);
     }
-    if (more == STM_E_CORRUPT)
+    if (more == error)
         return 0;
     while (more >= 0 && high - low > 1) { /* reading fails at `low`, works at `high` */
         unsigned __int128 mid = low + (high - low) / 2;
         int got = seek_number(it, from + mid);
-        if (got == STM_E_CORRUPT)
+        if (got == error)
             low = mid;
         else
             high = mid;
-        more = got < 0 && got != STM_E_CORRUPT ? got : more;
+        more = got < 0 && got != error ? got : more;
     }
     return more < 0 ? more : seek_number(it, from + high);
 }
@@ -139,7 +139,7 @@ static int pass_damage(struct stm_fsck *f, const struct stm_scan *s, struct stm_
 {
     struct stm_slice key = stm_slice("", 0), value;
     char from[2 * HEX_MAX + 1], to[2 * HEX_MAX + 1];
-    int more = stm_seek_past(it, stm_buf_slice(last));
+    int more = stm_seek_past(it, stm_buf_slice(last), STM_E_CORRUPT);
 
     if (more < 0)
         return more;

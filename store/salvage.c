@@ -64,7 +64,7 @@ static int rewrite(struct stm_engine *e, enum stm_space space, const struct stm_
     int more = err < 0 ? err : e->ops->iter_seek(it, first);
     while (err == 0 && more != 0) {
         if (more == STM_E_CORRUPT)
-            more = stm_seek_past(it, stm_buf_slice(&before));
+            more = stm_seek_past(it, stm_buf_slice(&before), STM_E_CORRUPT);
         if (more <= 0)
             break;
         e->ops->iter_get(it, &key, &value);

@@ -106,7 +106,7 @@ static int damaged(struct step *st, enum stm_space space, struct stm_slice key)
     int known = stm_quarantine_get(&v, space, key, NULL);
     if (known != 0 || space == STM_SYS)
         return known < 0 && known != STM_E_CORRUPT ? known : 0;
-    tell(st, space, key, "a record fails its checksum");
+    tell(st, space, key, "a record cannot be read, or fails its checksum");
     if (space == STM_CHUNK && key.len == 12 &&
         stm_chunk_wanted(st->s, stm_get_u64(key.data), stm_get_u32((const uint8_t *)key.data + 8), &place) == 0) {
         q.length = place.length;
@@ -136,7 +136,7 @@ static bool still_damaged(struct step *st, enum stm_space space, struct stm_slic
 {
     struct stm_buf now = STM_BUF_INIT;
     int err = st->s->engine->ops->get(st->s->engine, space, key, &now);
-    bool bad = err == STM_E_CORRUPT || (err == 0 && !is_sound(space, key, stm_buf_slice(&now)));
+    bool bad = err == STM_E_CORRUPT || err == -EIO || (err == 0 && !is_sound(space, key, stm_buf_slice(&now)));
 
     stm_buf_release(&now);
     return bad;
@@ -163,10 +163,10 @@ static int name_chunks(struct step *st, struct stm_slice last, struct stm_slice 
 }
 
 /* Gets behind a block that cannot be read. As iter_next. */
-static int pass_block(struct step *st, struct stm_iter *it)
+static int pass_block(struct step *st, struct stm_iter *it, int error)
 {
     struct stm_slice last = stm_buf_slice(&st->scrub->at), next = stm_slice("", 0), value;
-    int more = stm_seek_past(it, last);
+    int more = stm_seek_past(it, last, error);
 
     if (more > 0)
         it->ops->iter_get(it, &next, &value);
@@ -187,8 +187,10 @@ static int read_on(struct step *st, struct stm_iter *it, uint64_t until)
     int more = it->ops->iter_seek(it, stm_buf_slice(&scrub->at)), err = 0;
 
     while (err == 0 && scrub->bytes < until) {
-        if (more == STM_E_CORRUPT)
-            more = pass_block(st, it);
+        if (more == -EIO) /* once more: it may have been a failure of the moment */
+            more = it->ops->iter_seek(it, stm_buf_slice(&scrub->at));
+        if (more == STM_E_CORRUPT || more == -EIO)
+            more = pass_block(st, it, more);
         if (more <= 0)
             return more;
         it->ops->iter_get(it, &key, &value);
@@ -202,7 +204,7 @@ static int read_on(struct step *st, struct stm_iter *it, uint64_t until)
         if (err == 0)
             more = it->ops->iter_next(it);
     }
-    return err < 0 ? err : more == STM_E_CORRUPT ? 1 : more;
+    return err < 0 ? err : more == STM_E_CORRUPT || more == -EIO ? 1 : more;
 }
 
 static int end_pass(struct step *st)
