@@ -141,7 +141,7 @@ int stm_draft_spill(struct stm_fs *fs, struct stm_file *f)
 
     if (!f->slot || !d->dirty)
         return 0;
-    err = stm_stage_spill(&d->data);
+    err = stm_stage_spill(&d->data, false);
     if (err < 0 && !d->unlinked && !d->replace)
         return stm_draft_commit(fs, f, &(struct stm_draft_commit){.final = false}); /* early, but not lost */
     d->data.leave = err == 0;
@@ -153,7 +153,7 @@ int stm_draft_flush(struct stm_fs *fs, struct stm_file *f, const struct stm_draf
     struct stm_draft *d = &f->draft;
     int err = stm_draft_commit(fs, f, how);
 
-    return err == 0 && f->slot && d->unlinked && d->dirty ? stm_stage_spill(&d->data) : err;
+    return err == 0 && f->slot && d->unlinked && d->dirty ? stm_stage_spill(&d->data, false) : err;
 }
 
 /* The content changed now. mtime strictly increases from write to write; one that was set to the far future gives way to the clock. */
@@ -179,6 +179,18 @@ static uint64_t staged_bytes(const struct stm_draft *d)
     return d->loaded && d->data.fd >= 0 && fstat(d->data.fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
 }
 
+/*
+ * A file that gets a length before it gets bytes is about to be mapped, as SQLite's -shm is, and a mapping that lost what it maps ends its
+ * process. So it goes to the stage file, which the next daemon finds. Where that cannot be, memory will do.
+ */
+static void expect_mapping(struct stm_fs *fs, struct stm_file *f, uint64_t from)
+{
+    struct stm_stage *st = &f->draft.data;
+
+    if (f->slot && from >= st->size + STM_STAGE_BLOCK - 1 && stm_file_writers(fs, f) > 0 && stm_stage_spill(st, true) < 0)
+        return;
+}
+
 int stm_draft_write(struct stm_fs *fs, struct stm_file *f, uint64_t off, const void *buf, size_t len)
 {
     struct stm_draft *d = &f->draft;
@@ -186,8 +198,10 @@ int stm_draft_write(struct stm_fs *fs, struct stm_file *f, uint64_t off, const v
 
     if (err == 0)
         err = stm_draft_load(fs, f, false);
-    if (err == 0)
-        err = stm_stage_write(&d->data, off, buf, len);
+    if (err < 0)
+        return err;
+    expect_mapping(fs, f, off);
+    err = stm_stage_write(&d->data, off, buf, len);
     if (err < 0)
         return err;
     touch(fs, d);
@@ -202,6 +216,7 @@ int stm_draft_truncate(struct stm_fs *fs, struct stm_file *f, uint64_t size)
 
     if (err < 0)
         return err;
+    expect_mapping(fs, f, size);
     err = stm_stage_truncate(&d->data, size);
     if (err < 0)
         return err;

@@ -265,9 +265,9 @@ static int spill(struct stm_stage *st, bool crowded)
     return 0;
 }
 
-int stm_stage_spill(struct stm_stage *st)
+int stm_stage_spill(struct stm_stage *st, bool crowded)
 {
-    return st->dir && st->fd < 0 ? spill(st, false) : 0;
+    return st->dir && st->fd < 0 ? spill(st, crowded) : 0;
 }
 
 /* Before a content in memory grows to this size. When all together hold too much, a file is better, but memory will do. */

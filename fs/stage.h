@@ -69,8 +69,8 @@ STM_MUST_CHECK int stm_stage_init(struct stm_stage *st, const struct stm_stage_b
  */
 STM_MUST_CHECK int stm_stage_reopen(struct stm_stage *st, const struct stm_stage_base *base, const char *dir, uint64_t id, uint64_t size,
                                     uint64_t base_len);
-/* Moves the content into a file, if it is in memory. */
-STM_MUST_CHECK int stm_stage_spill(struct stm_stage *st);
+/* Moves the content into a file, if it is in memory; crowded: -EMFILE where descriptors are rare. */
+STM_MUST_CHECK int stm_stage_spill(struct stm_stage *st, bool crowded);
 /* Frees, and removes the file. A zeroed stage may be released. */
 void stm_stage_release(struct stm_stage *st);
 /* Grows the content as needed. 0, -EFBIG, -ENOSPC, -ENOMEM, others: I/O. A failed write may have changed bytes of its range. */

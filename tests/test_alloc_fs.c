@@ -73,7 +73,7 @@ static int stage_op(void *arg)
     case 't':
         return stm_stage_truncate(&s->st, s->off);
     case 's':
-        return stm_stage_spill(&s->st);
+        return stm_stage_spill(&s->st, false);
     default:
         return stm_stage_zero(&s->st, s->off, s->len);
     }

@@ -371,7 +371,7 @@ static void what_was_not_answered_may_be_cut_off(void **state)
     memset(bytes, 'x', sizeof bytes);
     assert_int_equal(stm_stage_init(&st, &none, dir, 7), 0);
     assert_int_equal(stm_stage_write(&st, 0, bytes, 5000), 0);
-    assert_int_equal(stm_stage_spill(&st), 0);
+    assert_int_equal(stm_stage_spill(&st, false), 0);
     assert_int_equal(stm_stage_write(&st, 4000, bytes, sizeof bytes), 0); /* and the size of this one was never recorded */
     st.leave = true;
     stm_stage_release(&st);
