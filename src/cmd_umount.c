@@ -175,13 +175,25 @@ static int umount_patiently(const char *dir, bool lazy)
     return err;
 }
 
+/* Is the filesystem still mounted, here or elsewhere (a bind mount)? Then its daemon stays. */
+static bool still_mounted(const struct stm_mount *m)
+{
+    struct stm_mount other = {0};
+    char *text = NULL;
+    bool still = stm_mountinfo_read(&text) == 0 && stm_mount_of(text, m->source, m->device, &other) == 1;
+
+    stm_mount_release(&other);
+    free(text);
+    return still;
+}
+
 static int detach(const struct stm_mount *m, bool lazy, struct stm_out *out)
 {
     struct stm_buf users = STM_BUF_INIT;
     int err, code;
 
     err = geteuid() != 0 ? run_fusermount(m->dir, lazy) : umount_patiently(m->dir, lazy);
-    if (err == 0)
+    if (err == 0 || !still_mounted(m)) /* or somebody else was quicker */
         return 0;
     if (stm_mount_users(m->dir, &users) == 0 && users.len > 0)
         code = stm_out_fail(out, STM_EXIT_BUSY, "%s is busy: in use by %s; when they are done, try again ('-l' detaches it at once)",
@@ -194,18 +206,6 @@ static int detach(const struct stm_mount *m, bool lazy, struct stm_out *out)
                             err == -EIO ? "" : strerror(-err));
     stm_buf_release(&users);
     return code;
-}
-
-/* Is the same filesystem still mounted elsewhere (a bind mount)? Then its daemon stays. */
-static bool still_mounted(const struct stm_mount *m)
-{
-    struct stm_mount other = {0};
-    char *text = NULL;
-    bool still = stm_mountinfo_read(&text) == 0 && stm_mount_of(text, m->source, m->device, &other) == 1;
-
-    stm_mount_release(&other);
-    free(text);
-    return still;
 }
 
 /* The kernel lets root, and FUSE the user who mounted it. Asking first gives a better sentence than trying. */
