@@ -42,10 +42,11 @@ int stm_files_new(struct stm_fs *fs)
     return 0;
 }
 
-static void file_free(struct stm_fs *fs, struct stm_file *f)
+/* leave: its record is the next daemon's. */
+static void file_free(struct stm_fs *fs, struct stm_file *f, bool leave)
 {
     stm_draft_release(&f->draft);
-    if (!stm_leaves(fs))
+    if (!leave)
         stm_slot_give(fs, f->slot);
     pthread_mutex_destroy(&f->mutex);
     free(f);
@@ -58,7 +59,7 @@ void stm_files_free(struct stm_fs *fs)
     for (size_t i = 0; i < SHARDS * BUCKETS; i++) {
         for (struct stm_file *f = fs->files->shards[i / BUCKETS].buckets[i % BUCKETS], *next; f; f = next) {
             next = f->next;
-            file_free(fs, f);
+            file_free(fs, f, stm_leaves(fs));
         }
     }
     for (size_t i = 0; i < SHARDS; i++)
@@ -137,7 +138,7 @@ void stm_file_unpin(struct stm_fs *fs, struct stm_file *f)
     struct stm_file *gone = retire_locked(s, f);
     pthread_mutex_unlock(&s->lock);
     if (gone)
-        file_free(fs, gone);
+        file_free(fs, gone, stm_only_looks(fs));
 }
 
 void stm_file_lock(struct stm_file *f)

@@ -24,10 +24,15 @@ static inline bool stm_is_kept(const struct stm_fs *fs)
 {
     return fs->opt.handover != NULL;
 }
-/* Is all that is recorded for the next daemon? A daemon that never came to serve must not touch it either. */
+/* A daemon that has not come to serve yet, and perhaps never will, must not touch what is recorded. */
+static inline bool stm_only_looks(const struct stm_fs *fs)
+{
+    return fs->done && !fs->served;
+}
+/* Is all that is recorded for the next daemon? To be asked when the workers have ended. */
 static inline bool stm_leaves(const struct stm_fs *fs)
 {
-    return fs->handing_over || (fs->done && !fs->served);
+    return fs->handing_over || stm_only_looks(fs);
 }
 static inline bool stm_was_asked_before(uint64_t unique)
 {
