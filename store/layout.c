@@ -207,7 +207,9 @@ int stm_layout_lock(const char *path, bool shared, int *ret_fd, char **ret_why)
     if (err < 0)
         return err;
     int fd = open(lock, (shared ? O_RDONLY : O_RDWR | O_CREAT) | O_CLOEXEC, 0644);
-    if (fd < 0)
+    if (fd < 0 && errno == EROFS)
+        err = why(ret_why, -EROFS, "cannot open %s: the filesystem below is read-only: mount the store with '-o ro'", lock);
+    else if (fd < 0)
         err = system_error(ret_why, "cannot open", lock);
     else if (flock(fd, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0)
         err = errno == EWOULDBLOCK ? locked_by(path, fd, ret_why) : system_error(ret_why, "cannot lock", lock);

@@ -89,14 +89,27 @@ static void keep_logs(const struct stm_store *s)
     close(kept);
 }
 
-static const char *remedy(int err, const struct stm_store_options *how)
+/* Going back to the last whole commit helps where a log is damaged. Of other damage the engine names the file. */
+static bool is_in_log(const char *said)
+{
+    static const char *const others[] = {".sst", ".ldb", "CURRENT", "MANIFEST"};
+
+    for (size_t i = 0; said && i < sizeof(others) / sizeof(others[0]); i++) {
+        if (strstr(said, others[i]))
+            return false;
+    }
+    return true;
+}
+
+static const char *remedy(int err, const struct stm_store_options *how, const char *said)
 {
     switch (err) {
     case -ENOENT:
         return "its directory db is missing: put it back from a backup of the store";
     case STM_E_CORRUPT:
-        return how->salvage ? "only a backup of the store helps"
-                            : "restore it from a backup, or try to go back to the last whole commit with 'stemma fsck --repair'";
+        return how->salvage || !is_in_log(said)
+                   ? "only a backup of the store helps"
+                   : "restore it from a backup, or try to go back to the last whole commit with 'stemma fsck --repair'";
     case -ENOSPC:
     case -EDQUOT:
         return how->create ? "make room on that disk, or choose another" : "make room on that disk, or mount it to be read";
@@ -109,11 +122,12 @@ static const char *remedy(int err, const struct stm_store_options *how)
 
 static void explain(const struct stm_store *s, int err, const char *said, char **ret_why)
 {
-    const char *what = remedy(err, &s->how);
+    const char *what = remedy(err, &s->how, said);
     char *text = NULL;
 
-    if (ret_why && asprintf(&text, "cannot %s the store %s: %s%s%s%s%s", s->how.create ? "make" : "open", s->path, stm_error_text(err),
-                            said ? ": " : "", said ? said : "", what ? ": " : "", what ? what : "") >= 0)
+    if (ret_why && asprintf(&text, "cannot %s the store %s: %s%s%s%s%s", s->how.create ? "make" : "open", s->path,
+                            err == STM_E_CORRUPT ? "its database is damaged" : stm_error_text(err), said ? ": " : "", said ? said : "",
+                            what ? ": " : "", what ? what : "") >= 0)
         say(ret_why, text);
 }
 
