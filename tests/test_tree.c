@@ -271,53 +271,6 @@ static void a_nameless_file_is_given_a_name(void **state)
     assert_int_equal(stm_update(w.store, &w.change, build_link, &old, NULL), -ENOENT); /* removed, not an orphan */
 }
 
-static void a_backup_name_takes_no_history_away(void **state)
-{
-    uint64_t f = world_create(&w, root, "word"), g, h;
-
-    (void)state;
-    world_save(&w, f, "one", 0);
-    world_save(&w, f, "two", 0);
-    uint64_t before = stm_store_seq(w.store);
-    world_rename(&w, root, "word", "word~", false);
-    world_expect(&w, f, "two");
-    world_expect_chain(&w, f, "v1.0.0=one v1.0.1=two"); /* the backup shows it as well */
-    g = world_create(&w, root, "word");
-    world_save(&w, g, "three", 0);
-    world_expect_chain(&w, g, "v1.0.0=one v1.0.1=two v1.0.2=three");
-    world_rename(&w, root, "word", "word~", false); /* over the old backup */
-    h = world_create(&w, root, "other");
-    world_save(&w, h, "four", 0);
-    world_rename(&w, root, "other", "word", false); /* a file with a line of its own, written beside it */
-    world_expect_chain(&w, h, "v1.0.0=one v1.0.1=two v1.0.2=three v1.0.3=four");
-    struct stm_view beside = stm_view_at(w.store, stm_store_seq(w.store) - 1);
-    world_expect_at(&beside, world_at(&beside, root, "other"), "four"); /* which somebody may have seen */
-    world_unlink(&w, root, "word~");
-    world_expect_chain(&w, h, "v1.0.0=one v1.0.1=two v1.0.2=three v1.0.3=four");
-    struct stm_view then = stm_view_at(w.store, before);
-    assert_int_equal(world_at(&then, root, "word"), f);
-    world_expect_at(&then, f, "two");
-    world_rename(&w, root, "word", "word~", false); /* there and back */
-    assert_int_equal(world_find(&w, root, "word"), 0);
-    world_rename(&w, root, "word~", "word", false);
-    world_expect_chain(&w, h, "v1.0.0=one v1.0.1=two v1.0.2=three v1.0.3=four");
-    world_save(&w, h, "five", 0);
-    world_expect_chain(&w, h, "v1.0.0=one v1.0.1=two v1.0.2=three v1.0.3=four v1.0.4=five");
-}
-
-static void an_ordinary_name_takes_the_history_along(void **state)
-{
-    uint64_t f = world_create(&w, root, "word"), g;
-
-    (void)state;
-    world_save(&w, f, "one", 0);
-    world_rename(&w, root, "word", "renamed", false);
-    g = world_create(&w, root, "word");
-    world_save(&w, g, "two", 0);
-    world_expect_chain(&w, f, "v1.0.0=one");
-    world_expect_chain(&w, g, "v1.0.0=two");
-}
-
 static void cookies_stay_valid_while_names_come_and_go(void **state)
 {
     uint64_t d = world_mkdir(&w, root, "d"), cookie = 0, last;
@@ -524,8 +477,6 @@ int main(void)
         T(links_have_a_limit_wherever_they_come_from),
         T(a_nameless_file_is_in_the_log),
         T(a_nameless_file_is_given_a_name),
-        T(a_backup_name_takes_no_history_away),
-        T(an_ordinary_name_takes_the_history_along),
         T(cookies_stay_valid_while_names_come_and_go),
         T(a_past_view_lists_what_was_there),
         T(paths_are_resolved_and_found_back),
