@@ -355,8 +355,6 @@ static int draft_extent(void *arg, uint64_t off, uint64_t *ret_from, uint64_t *r
 /* What the commit made of the draft. */
 static void committed(struct stm_draft *d, const struct saving *s, uint64_t seq)
 {
-    struct timespec ts;
-
     d->dirty = false;
     if (s->nameless) {
         d->unlinked = true;
@@ -371,8 +369,7 @@ static void committed(struct stm_draft *d, const struct saving *s, uint64_t seq)
         d->seq = s->made || s->amended ? seq : 0;
     d->mtime_ns = s->after.mtime_ns;
     d->ctime_ns = s->after.ctime_ns;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    d->flushed_ns = stm_nanoseconds(ts);
+    d->flushed_ns = stm_monotonic_ns();
 }
 
 static int commit(struct stm_fs *fs, struct stm_file *f, const struct stm_draft_commit *how, struct saving *s)

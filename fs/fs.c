@@ -322,11 +322,9 @@ static void seal_if_old(struct stm_fs *fs, struct stm_file *f, void *arg)
 /* Handles that stay open for long: what was flushed becomes a version after a while. */
 static void checkpoint(struct stm_fs *fs, void *arg)
 {
-    struct timespec ts;
+    int64_t now = stm_monotonic_ns();
     (void)arg;
 
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    int64_t now = stm_nanoseconds(ts);
     stm_files_each(fs, seal_if_old, &now);
     pthread_mutex_lock(&fs->run_lock);
     bool over = fs->stopping || fs->ended || fs->handing_over;

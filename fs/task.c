@@ -30,14 +30,6 @@ struct stm_tasks {
     struct lane lanes[LANES];
 };
 
-static int64_t monotonic(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return stm_nanoseconds(ts);
-}
-
 /* Unlinks the item that is due first, if any is due (or all are, at the end); else tells when. */
 static struct item *take_due(struct lane *t, int64_t *ret_due_ns)
 {
@@ -50,7 +42,7 @@ static struct item *take_due(struct lane *t, int64_t *ret_due_ns)
     if (!best)
         return NULL;
     *ret_due_ns = (*best)->due_ns;
-    if (!t->stop && (*best)->due_ns > monotonic())
+    if (!t->stop && (*best)->due_ns > stm_monotonic_ns())
         return NULL;
     struct item *i = *best;
     *best = i->next;
@@ -143,7 +135,7 @@ int stm_task_post(struct stm_fs *fs, const struct stm_task *task)
 
     if (!i)
         return -ENOMEM;
-    *i = (struct item){.task = *task, .due_ns = monotonic() + task->delay_ns};
+    *i = (struct item){.task = *task, .due_ns = stm_monotonic_ns() + task->delay_ns};
     pthread_mutex_lock(&t->lock);
     if (task->object)
         atomic_fetch_add(&t->waiting, 1);

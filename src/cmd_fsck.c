@@ -6,12 +6,12 @@
 #include "command.h"
 #include "go_back.h"
 
+#include "stemma/clock.h"
 #include "stemma/fsck.h"
 #include "stemma_fs/fs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { HEARTBEAT_MS = 200 };
@@ -78,19 +78,11 @@ static void tell_finding(void *arg, const struct stm_finding *f)
     (void)stm_out_flush(out);
 }
 
-static int64_t now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* Also how it is noticed that nobody waits for the answer any more, or that the daemon ends: an empty piece cannot be sent then. */
 static bool tell_progress(void *arg, const char *phase, uint64_t done, uint64_t total, uint64_t bytes)
 {
     struct checking *c = arg;
-    int64_t now = now_ms();
+    int64_t now = stm_monotonic_ms();
     char text[128] = "";
 
     if (c->gone || now - c->beat_ms < HEARTBEAT_MS)

@@ -3,27 +3,20 @@
  */
 #include "import.h"
 
+#include "stemma/clock.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum { DRAW_EVERY_NS = 100 * 1000 * 1000 };
-
-static int64_t monotonic_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 void stm_import_progress(struct stm_import *im)
 {
     if (!im->progress)
         return;
-    int64_t now = monotonic_ns();
+    int64_t now = stm_monotonic_ns();
     if (im->drawn && now - im->drawn_ns < DRAW_EVERY_NS)
         return;
     im->drawn = true;

@@ -7,6 +7,7 @@
 #include "process.h"
 #include "sdnotify.h"
 
+#include "stemma/clock.h"
 #include "stemma_fs/handover.h"
 
 #include <errno.h>
@@ -19,7 +20,6 @@
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { PROBE_MS = 20000, UPGRADE_LOOK_MS = 100, DIED = 128 };
@@ -41,12 +41,9 @@ struct supervisor {
     struct stm_stuck starting; /* while it does not serve yet */
 };
 
-static int64_t now_ms(void)
+static int64_t wall_ns(void)
 {
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * INT64_C(1000) + t.tv_nsec / 1000000;
+    return stm_clock_system().now_ns(NULL);
 }
 
 static bool served(const struct supervisor *s)
@@ -75,9 +72,7 @@ static int make_mount(struct supervisor *s)
     int err = stm_handover_new(&s->setup.memory, &s->h);
 
     if (err == 0) {
-        struct timespec t;
-        clock_gettime(CLOCK_REALTIME, &t);
-        atomic_store(&s->h->mounted_ns, t.tv_sec * INT64_C(1000000000) + t.tv_nsec);
+        atomic_store(&s->h->mounted_ns, wall_ns());
         err = stm_connection_mount(&opt, s->setup.dir, &s->setup.connection);
     }
     return err < 0 ? stm_mount_error(s->setup.dir, err) : 0;
@@ -132,7 +127,7 @@ static int start_daemon(struct supervisor *s)
     atomic_store(&s->h->supervisor, getpid());
     atomic_store(&s->h->left, 0);
     atomic_fetch_add(&s->h->daemons, 1);
-    s->started_ms = now_ms();
+    s->started_ms = stm_monotonic_ms();
     s->pid = fork();
     if (s->pid == 0)
         exec_daemon(s, args);
@@ -152,7 +147,7 @@ static bool adopt_daemon(struct supervisor *s)
 
     s->pid = atomic_load(&s->h->daemon);
     s->child = waitid(P_PID, (id_t)s->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
-    s->started_ms = now_ms();
+    s->started_ms = stm_monotonic_ms();
     s->process = s->child || s->pid == getppid() ? (int)syscall(SYS_pidfd_open, s->pid, 0) : -1;
     atomic_store(&s->h->supervisor, getpid());
     return s->process >= 0;
@@ -244,11 +239,11 @@ static void look_at_daemon(struct supervisor *s)
     if (s->watch == NULL && (limit_ms > 0 || watchdog_ms > 0)) {
         s->watch = stm_watch_new(s->setup.dir, interval_ms, limit_ms);
         if (s->watch != NULL)
-            stm_watch_reset(s->watch, now_ms());
+            stm_watch_reset(s->watch, stm_monotonic_ms());
     }
     if (s->watch == NULL)
         return;
-    switch (stm_watch_tick(s->watch, s->pid, now_ms())) {
+    switch (stm_watch_tick(s->watch, s->pid, stm_monotonic_ms())) {
     case STM_WATCH_ANSWERED:
         stm_sd_notify("WATCHDOG=1");
         break;
@@ -256,7 +251,7 @@ static void look_at_daemon(struct supervisor *s)
         /* One that has stopped reading to save or to hand over need not answer. */
         if (atomic_load(&s->h->left) == 0 && atomic_load(&s->h->upgrading) != atomic_load(&s->h->daemons))
             kill_hung(s);
-        stm_watch_reset(s->watch, now_ms());
+        stm_watch_reset(s->watch, stm_monotonic_ms());
         break;
     default:
         break;
@@ -268,10 +263,10 @@ static void look_at_start(struct supervisor *s)
 {
     int64_t limit_ms = s->setup.options.hang_timeout * INT64_C(1000);
 
-    if (limit_ms == 0 || atomic_load(&s->h->serving) == 0 || stm_stuck_look(&s->starting, s->pid, now_ms()) < limit_ms)
+    if (limit_ms == 0 || atomic_load(&s->h->serving) == 0 || stm_stuck_look(&s->starting, s->pid, stm_monotonic_ms()) < limit_ms)
         return;
     kill_hung(s);
-    stm_stuck_reset(&s->starting, now_ms());
+    stm_stuck_reset(&s->starting, stm_monotonic_ms());
 }
 
 /* Until the next look, ms. */
@@ -279,7 +274,7 @@ static int due(const struct supervisor *s)
 {
     if (!served(s))
         return UPGRADE_LOOK_MS;
-    return s->watch != NULL ? stm_watch_due(s->watch, now_ms()) : -1;
+    return s->watch != NULL ? stm_watch_due(s->watch, stm_monotonic_ms()) : -1;
 }
 
 static void wait_for_daemon(struct supervisor *s)
@@ -288,8 +283,8 @@ static void wait_for_daemon(struct supervisor *s)
     bool looked = false;
 
     if (s->watch != NULL)
-        stm_watch_reset(s->watch, now_ms());
-    stm_stuck_reset(&s->starting, now_ms());
+        stm_watch_reset(s->watch, stm_monotonic_ms());
+    stm_stuck_reset(&s->starting, stm_monotonic_ms());
     while (fds[0].revents == 0) {
         int timeout = looked || !served(s) ? due(s) : 0;
 
@@ -363,16 +358,14 @@ static struct death collect(struct supervisor *s)
 /* Takes note of a death that was not planned: in the log, and for `stemma status`. */
 static void record(struct supervisor *s, const struct death *d)
 {
-    struct timespec t;
     unsigned open;
 
     name_cause(d, s->h->cause, sizeof(s->h->cause));
-    clock_gettime(CLOCK_REALTIME, &t);
-    atomic_store(&s->h->died_ns, t.tv_sec * INT64_C(1000000000) + t.tv_nsec);
+    atomic_store(&s->h->died_ns, wall_ns());
     atomic_fetch_add(&s->h->deaths, 1);
     open = stm_handover_blame(s->h, own_fault(d));
     stm_log(STM_FS_ERROR, "daemon_died", "pid=%d cause=\"%s\" after_ms=%lld requests_in_flight=%u", (int)s->pid, s->h->cause,
-            (long long)(now_ms() - s->started_ms), open);
+            (long long)(stm_monotonic_ms() - s->started_ms), open);
 }
 
 /* Which program is next. True: another than the last, which has its own luck. */
@@ -426,7 +419,7 @@ static int never_ready(struct supervisor *s, const struct death *d)
 /* The exit code when all is over, or -1: another one is to be started, after *ret_pause ms. */
 static int judge(struct supervisor *s, int *ret_pause)
 {
-    struct stm_end end = {.served = served(s), .life_ms = now_ms() - s->started_ms};
+    struct stm_end end = {.served = served(s), .life_ms = stm_monotonic_ms() - s->started_ms};
     struct death d = collect(s);
     bool gone = stm_connection_gone(s->setup.connection);
 
@@ -459,7 +452,7 @@ static int judge(struct supervisor *s, int *ret_pause)
         *ret_pause = 0;
         return -1;
     }
-    *ret_pause = stm_restart_pause(&s->restarts, &end, now_ms());
+    *ret_pause = stm_restart_pause(&s->restarts, &end, stm_monotonic_ms());
     if (*ret_pause >= 0)
         return -1;
     stm_log(STM_FS_ERROR, "giving_up", "tries=%u consequence=\"the mount is dead; clear it with 'stemma umount %s'\"", s->restarts.idle,
@@ -471,11 +464,11 @@ static int judge(struct supervisor *s, int *ret_pause)
 static bool pause_before_start(struct supervisor *s, int pause)
 {
     struct pollfd fds[2] = {{.fd = s->signals, .events = POLLIN}, {.fd = s->setup.connection, .events = 0}};
-    int64_t until = now_ms() + pause;
+    int64_t until = stm_monotonic_ms() + pause;
 
     if (pause > 0)
         stm_log(STM_FS_WARNING, "pausing", "ms=%d reason=\"daemons end soon after their start\"", pause);
-    for (int64_t left = pause; left >= 0 && !s->stopping; left = until - now_ms()) {
+    for (int64_t left = pause; left >= 0 && !s->stopping; left = until - stm_monotonic_ms()) {
         int n = poll(fds, 2, (int)left);
 
         if (n > 0 && fds[1].revents != 0)

@@ -1,11 +1,12 @@
 /* wire.c: frames on the daemon's socket (wire.h). Not here: what the payloads mean. */
 #include "wire.h"
 
+#include "stemma/clock.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <time.h>
 
 void stm_wire_frame_release(struct stm_wire_frame *f)
 {
@@ -97,20 +98,12 @@ int stm_wire_send_all(int fd, enum stm_wire_type type, const void *data, size_t 
     return 0;
 }
 
-static int64_t now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* Waits until something can be received; -EAGAIN after the deadline (0: none, and the socket's own timeout holds). */
 static int wait_until(int fd, int64_t deadline_ms)
 {
     while (deadline_ms > 0) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
-        int64_t left = deadline_ms - now_ms();
+        int64_t left = deadline_ms - stm_monotonic_ms();
         int n = left > 0 ? poll(&p, 1, left > INT32_MAX ? INT32_MAX : (int)left) : 0;
 
         if (n > 0)
@@ -178,5 +171,5 @@ int stm_wire_recv(int fd, size_t max, struct stm_wire_frame *f)
 
 int stm_wire_recv_within(int fd, size_t max, int timeout_ms, struct stm_wire_frame *f)
 {
-    return recv_frame(fd, max, now_ms() + timeout_ms, f);
+    return recv_frame(fd, max, stm_monotonic_ms() + timeout_ms, f);
 }

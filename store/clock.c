@@ -1,5 +1,6 @@
 /*
- * clock.c: the system's clock and one that stands still for tests. Makes no promise of monotonic time: the commit pipeline does that.
+ * clock.c: the system's clock and one that stands still for tests. The first makes no promise never to go back: for dates the commit
+ * pipeline does that, for waiting there is stm_monotonic_ns.
  */
 #include "stemma/clock.h"
 
@@ -7,15 +8,25 @@
 #include <stdatomic.h>
 #include <time.h>
 
-static int64_t system_now(void *arg)
+static int64_t read_clock(clockid_t which)
 {
     struct timespec ts;
+    int err = clock_gettime(which, &ts);
 
-    (void)arg;
-    int err = clock_gettime(CLOCK_REALTIME, &ts);
-    assert(err == 0); /* cannot fail for this clock */
+    assert(err == 0); /* cannot fail for these clocks */
     (void)err;
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static int64_t system_now(void *arg)
+{
+    (void)arg;
+    return read_clock(CLOCK_REALTIME);
+}
+
+int64_t stm_monotonic_ns(void)
+{
+    return read_clock(CLOCK_MONOTONIC);
 }
 
 struct stm_clock stm_clock_system(void)

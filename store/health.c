@@ -80,18 +80,9 @@ static int probe_engine(struct stm_store *s)
     return stm_store_wrote(s, s->engine->ops->commit(s->engine, NULL, 0, true));
 }
 
-/* For waiting: the store's clock may be set back. */
-static int64_t monotonic_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * SECOND + ts.tv_nsec;
-}
-
 static bool worth_reopening(struct stm_store *s, const struct stm_health *h, bool full, const struct stm_health_times *t)
 {
-    int64_t now = monotonic_ns();
+    int64_t now = stm_monotonic_ns();
 
     if (h->state == STM_HEALTH_GOOD || full)
         return false;
@@ -118,7 +109,7 @@ void stm_store_health(struct stm_store *s, struct stm_health *ret)
     if (h.state == STM_HEALTH_FULL)
         h.missing = atomic_load(&s->room.missing);
     stm_mutex_lock(&s->health_lock);
-    int64_t now = monotonic_ns();
+    int64_t now = stm_monotonic_ns();
     bool same = h.state == s->health.state && h.read_only == s->health.read_only && s->health.since_ns != 0;
     h.since_ns = same ? s->health.since_ns : stm_store_now_ns(s);
     s->health = h;

@@ -21,4 +21,11 @@ struct stm_clock_manual {
 };
 struct stm_clock stm_clock_manual(struct stm_clock_manual *m);
 
+/* CLOCK_MONOTONIC, in nanoseconds: for waiting and for measuring how long something took; no date, and nothing that is stored. */
+int64_t stm_monotonic_ns(void);
+static inline int64_t stm_monotonic_ms(void)
+{
+    return stm_monotonic_ns() / 1000000;
+}
+
 #endif
